@@ -1,0 +1,1 @@
+//! Measurements of an AT Protocol PDS.

@@ -1,0 +1,2 @@
+//! pdsdoctor.
+fn main() {}
