@@ -1,0 +1,1 @@
+//! What any machine can see of a PDS.
