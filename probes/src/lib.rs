@@ -4,6 +4,7 @@
 pub mod dns_fact;
 pub mod fact;
 pub mod http_fact;
+pub mod identifier;
 pub mod limits;
 pub mod net;
 pub mod outside;
