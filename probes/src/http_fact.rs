@@ -36,6 +36,10 @@ pub enum HttpPurpose {
     DidDocument,
     /// A client metadata document.
     ClientDocument,
+    /// `com.atproto.sync.listRepos`: which accounts are there to look at.
+    ListRepos,
+    /// `com.atproto.repo.describeRepo`: the handle of one of them.
+    DescribeRepo,
     /// `com.atproto.identity.resolveHandle`, asked of the target about the handle in question.
     ResolveHandle,
 }
@@ -176,6 +180,18 @@ pub enum Content {
         token_endpoint_auth_method: Option<Text>,
         /// `dpop_bound_access_tokens`.
         dpop_bound_access_tokens: Option<bool>,
+    },
+    /// The answer of `listRepos`.
+    RepoList {
+        /// DIDs of active repositories.
+        dids: Vec<Text>,
+    },
+    /// The answer of `describeRepo`.
+    Repo {
+        /// `did`.
+        did: Text,
+        /// `handle`.
+        handle: Text,
     },
     /// The answer of `resolveHandle`.
     ResolvedHandle {
