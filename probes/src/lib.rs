@@ -2,8 +2,11 @@
 //! A network that fails is a fact; `Err` means "could not measure".
 
 pub mod dns_fact;
+pub mod document;
 pub mod fact;
+pub mod failure;
 pub mod http_fact;
+pub mod identifier;
 pub mod limits;
 pub mod net;
 pub mod outside;
@@ -12,3 +15,4 @@ pub mod record;
 pub mod roots;
 pub mod text;
 pub mod tls_fact;
+mod wire;
