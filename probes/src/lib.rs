@@ -13,6 +13,8 @@ pub mod outside;
 pub mod par_fact;
 pub mod record;
 pub mod roots;
+#[cfg(test)]
+mod testing;
 pub mod text;
 pub mod tls_fact;
 mod wire;

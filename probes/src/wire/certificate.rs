@@ -192,3 +192,6 @@ fn issuer_url(leaf: &X509Certificate<'_>) -> Option<Text> {
         _ => None,
     })
 }
+
+#[cfg(test)]
+mod tests;
