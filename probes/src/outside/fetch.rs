@@ -114,3 +114,7 @@ pub(crate) async fn send(request: RequestBuilder, deadline: Instant, limit: Dura
         Ok(Ok(response)) => Ok(response),
     }
 }
+
+#[cfg(test)]
+#[path = "fetch_tests.rs"]
+mod tests;

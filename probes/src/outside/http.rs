@@ -246,3 +246,7 @@ fn authority(host: &str, port: u16, tls: bool) -> String {
     let usual = if tls { 443 } else { 80 };
     if port == usual { host } else { format!("{host}:{port}") }
 }
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;
