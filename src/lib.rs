@@ -3,6 +3,13 @@
 //! Three layers, one direction: probes measure ([`pdsdoctor_probes`]), [`diagnose`] judges without
 //! any input or output, [`render`] shows.
 
+pub mod cli;
 pub mod diagnose;
+pub mod exit;
+pub mod explain;
 pub mod options;
+pub mod parse;
+pub mod progress;
+pub mod render;
 pub mod run;
+pub mod saved;

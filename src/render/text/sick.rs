@@ -1,0 +1,212 @@
+//! The report on a PDS with findings, and the long form of any report.
+
+use pdsdoctor_probes::record::Run;
+
+use super::{Ink, Page, again, counts, mark, table, timeline};
+use crate::{
+    diagnose::{Cause, Confidence, Contrast, Diagnosis, Remedy, Risk, Scope},
+    render::{grid, style::Detail, wrap::width},
+};
+
+/// Room for the labels: `Seen`, `Proof`, `Fix` …
+const LABEL: usize = 9;
+/// Causes after the first show this many lines of what was seen.
+const SEEN_LATER: usize = 1;
+/// A name longer than this is no label for a side of a contrast.
+const SIDE_NAME: usize = 40;
+
+/// Shows it.
+pub(super) fn show(page: &mut Page, run: &Run, diagnosis: &Diagnosis) {
+    let verbose = page.style().detail == Detail::Verbose;
+    page.text(0, &diagnosis.headline, Ink::Strong);
+    if let Some(remedy) = diagnosis.causes.first().and_then(|cause| cause.remedies.first()) {
+        page.labelled(0, "Do first: ", 10, &remedy.title, Ink::Good);
+    }
+    page.text(0, &counts(run), Ink::Dim);
+    for (index, cause) in diagnosis.causes.iter().enumerate() {
+        page.gap();
+        show_cause(page, index, cause, &diagnosis.causes, verbose);
+    }
+    table::show(page, &grid::grid(run));
+    if verbose && !diagnosis.healthy.is_empty() {
+        heading(page, "Well:");
+        for healthy in &diagnosis.healthy {
+            page.hanging(2, 2, &format!("{}: {}", healthy.probe, healthy.summary), Ink::Plain);
+        }
+    }
+    if !diagnosis.ruled_out.is_empty() {
+        heading(page, "Ruled out:");
+        for ruled_out in &diagnosis.ruled_out {
+            page.hanging(2, 2, &format!("{}: {}", ruled_out.code, ruled_out.why), Ink::Plain);
+        }
+    }
+    if !diagnosis.not_measured.is_empty() {
+        heading(page, "Not measured:");
+        for missing in &diagnosis.not_measured {
+            let needs =
+                if missing.needs.is_empty() { String::new() } else { format!(" (needs {})", missing.needs) };
+            page.hanging(2, 2, &format!("{}: {}{needs}", missing.probe, missing.why), Ink::Plain);
+        }
+    }
+    if verbose {
+        heading(page, "Measured, in order of time:");
+        timeline::show(page, run);
+    }
+    page.gap();
+    if let Some(cause) = diagnosis.causes.first() {
+        page.paste(0, &format!("More:   pdsdoctor explain {}", cause.code));
+    }
+    page.paste(0, &format!("Again:  {}", again(run)));
+}
+
+fn heading(page: &mut Page, title: &str) {
+    page.gap();
+    page.text(0, title, Ink::Strong);
+}
+
+fn show_cause(page: &mut Page, index: usize, cause: &Cause, all: &[Cause], verbose: bool) {
+    let short = index > 0 && !verbose;
+    let (sign, ink) = mark(cause.impact, page.style());
+    let number = index + 1;
+    let lead = format!("{number} {sign} {}  ", cause.impact);
+    let title = format!("{} ({})", cause.code.title(), cause.confidence);
+    let columns = width(&lead);
+    page.labelled_in(0, (&lead, ink), columns, &title, Ink::Strong);
+    let scope = scope_words(&cause.scope);
+    let separator = if scope.is_empty() { "" } else { " · " };
+    page.hanging(2, 2, &format!("{}{separator}{scope}", cause.code), Ink::Dim);
+    if !cause.summary.is_empty() {
+        page.text(2, &cause.summary, Ink::Plain);
+    }
+
+    let shown = if short { SEEN_LATER.min(cause.seen.len()) } else { cause.seen.len() };
+    for (line, text) in cause.seen[..shown].iter().enumerate() {
+        let more = cause.seen.len() - shown;
+        let more = if line + 1 == shown && more > 0 { format!(" (+{more} more, -v)") } else { String::new() };
+        page.labelled(2, if line == 0 { "Seen" } else { "" }, LABEL, &format!("{text}{more}"), Ink::Plain);
+    }
+    for (line, contrast) in cause.contrast.iter().enumerate() {
+        show_contrast(page, if line == 0 { "Proof" } else { "" }, contrast);
+    }
+    if cause.confidence != Confidence::Confirmed
+        && let Some(settle) = &cause.settle
+    {
+        page.labelled(2, "Settle", LABEL, settle, Ink::Plain);
+    }
+    for (line, code) in cause.contributing.iter().enumerate() {
+        let place = all.iter().position(|other| other.code == *code).map(|place| place + 1);
+        let place = place.map_or(String::new(), |place| format!(" (see {place})"));
+        let text = format!("{code}{place}");
+        page.labelled(2, if line == 0 { "Made by" } else { "" }, LABEL, &text, Ink::Plain);
+    }
+    show_remedies(page, cause, short);
+    for (line, symptom) in cause.symptoms.iter().enumerate() {
+        let label = if line == 0 { "Also" } else { "" };
+        page.labelled(2, label, LABEL, &format!("{} ({})", symptom.title, symptom.code), Ink::Dim);
+    }
+}
+
+/// What was measured, then the two sides beneath each other.
+fn show_contrast(page: &mut Page, label: &str, contrast: &Contrast) {
+    page.labelled(2, label, LABEL, &contrast.what, Ink::Plain);
+    let indent = 2 + LABEL + 2;
+    match (side(&contrast.this), side(&contrast.that)) {
+        (Some((this, mine)), Some((that, theirs))) => {
+            let (this, that) = (page.clean(this), page.clean(that));
+            let columns = width(&this).max(width(&that)) + 2;
+            page.labelled_in(indent, (&this, Ink::Bad), columns, mine, Ink::Plain);
+            page.labelled_in(indent, (&that, Ink::Good), columns, theirs, Ink::Plain);
+        }
+        _ => {
+            page.hanging(indent, 2, &contrast.this, Ink::Plain);
+            page.hanging(indent, 2, &contrast.that, Ink::Plain);
+        }
+    }
+}
+
+/// `name: result`, where the name is short enough to stand as a label.
+fn side(text: &str) -> Option<(&str, &str)> {
+    text.split_once(": ")
+        .filter(|(name, rest)| !name.is_empty() && !rest.is_empty() && width(name) <= SIDE_NAME)
+}
+
+fn show_remedies(page: &mut Page, cause: &Cause, short: bool) {
+    let Some((best, others)) = cause.remedies.split_first() else { return };
+    show_remedy(page, "Fix", best);
+    if !best.verify.is_empty() {
+        page.labelled_paste(2, "Check", LABEL, &best.verify);
+    }
+    for other in others {
+        if short {
+            page.labelled(2, "Or", LABEL, &format!("{}{}", other.title, caution(other)), Ink::Plain);
+        } else {
+            show_remedy(page, "Or", other);
+        }
+    }
+}
+
+fn caution(remedy: &Remedy) -> &'static str {
+    match (remedy.risk, remedy.proven) {
+        (Risk::Disruptive, true) => " (tried on one attempt: it works; disruptive)",
+        (Risk::Disruptive, false) => " (disruptive)",
+        (Risk::Safe, true) => " (tried on one attempt: it works)",
+        (Risk::Safe, false) => "",
+    }
+}
+
+fn show_remedy(page: &mut Page, label: &str, remedy: &Remedy) {
+    page.labelled(2, label, LABEL, &format!("{}{}", remedy.title, caution(remedy)), Ink::Plain);
+    for line in &remedy.steps {
+        step(page, line);
+    }
+    if remedy.risk == Risk::Disruptive {
+        let risk = "interrupts the service, or changes what others depend on";
+        page.labelled(2, "Risk", LABEL, risk, Ink::Warning);
+    }
+    for (line, undo) in remedy.undo.iter().enumerate() {
+        page.labelled(2, if line == 0 { "Undo" } else { "" }, LABEL, undo, Ink::Plain);
+    }
+}
+
+/// A line to paste stays whole; an instruction is wrapped.
+fn step(page: &mut Page, line: &str) {
+    const INDENT: usize = 2 + LABEL + 2;
+    if is_prose(line) { page.hanging(INDENT, 2, line, Ink::Plain) } else { page.paste(INDENT, line) }
+}
+
+/// Instructions are sentences: a capital, small letters, a space. Commands, settings and
+/// configuration lines do not begin like that.
+fn is_prose(line: &str) -> bool {
+    let word = line.split(' ').next().unwrap_or_default();
+    let mut letters = word.chars();
+    let capital = letters.next().is_some_and(char::is_uppercase);
+    capital && line.contains(' ') && letters.all(|c| c.is_lowercase() || c == ',' || c == ':')
+}
+
+fn scope_words(scope: &Scope) -> String {
+    let family = scope.family.map(|family| family.to_string());
+    [scope.host.clone(), family, scope.vantage.clone()].into_iter().flatten().collect::<Vec<_>>().join(" · ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_prose;
+
+    #[test]
+    fn instructions_are_told_from_lines_to_paste() {
+        for prose in ["Open port 443 in the provider's console.", "In Caddy, add:", "A record: delete it"] {
+            assert!(is_prose(prose), "{prose}");
+        }
+        for paste in [
+            "NODE_OPTIONS=--network-family-autoselection-attempt-timeout=5000",
+            "docker compose up -d",
+            "*.pds.example.com. 300 IN A 192.0.2.7",
+            "proxy_set_header Host $host;",
+            "    reverse_proxy localhost:3000",
+            "PDS_HOSTNAME=pds.example.com",
+            "Restart",
+        ] {
+            assert!(!is_prose(paste), "{paste}");
+        }
+    }
+}
