@@ -82,6 +82,10 @@ fn did_of(body: &[u8]) -> Option<Text> {
 
 fn expected(purpose: HttpPurpose, object: &Map<String, Value>) -> Option<Content> {
     match purpose {
+        HttpPurpose::ListRepos => repo_list(object),
+        HttpPurpose::DescribeRepo => {
+            Some(Content::Repo { did: text(object, "did")?, handle: text(object, "handle")? })
+        }
         HttpPurpose::Health => Some(Content::Health { version: text(object, "version")? }),
         HttpPurpose::DescribeServer => describe_server(object),
         HttpPurpose::ProtectedResource => protected_resource(object),
@@ -103,6 +107,17 @@ fn describe_server(object: &Map<String, Value>) -> Option<Content> {
         return None;
     }
     Some(Content::DescribeServer { did, available_user_domains: domains.map(|list| texts(list)).unwrap_or_default() })
+}
+
+/// Repositories that are not active have no handle to look at.
+fn repo_list(object: &Map<String, Value>) -> Option<Content> {
+    let repos = object.get("repos")?.as_array()?;
+    let active = repos
+        .iter()
+        .filter_map(Value::as_object)
+        .filter(|repo| repo.get("active").and_then(Value::as_bool) != Some(false))
+        .filter_map(|repo| text(repo, "did"));
+    Some(Content::RepoList { dids: active.take(LIST_ITEMS).collect() })
 }
 
 fn protected_resource(object: &Map<String, Value>) -> Option<Content> {

@@ -81,14 +81,14 @@ fn right_records(evidence: &Evidence<'_>, handle: &str) -> Vec<(FactId, String)>
 }
 
 /// The DID that the TXT record gives, if it gives exactly one.
-pub(super) fn txt_did(evidence: &Evidence<'_>, handle: &str) -> Option<String> {
+pub(crate) fn txt_did(evidence: &Evidence<'_>, handle: &str) -> Option<String> {
     let dids: BTreeSet<String> =
         right_records(evidence, handle).iter().filter_map(|(_, value)| exact(value)).collect();
     (dids.len() == 1).then(|| dids.into_iter().next()).flatten()
 }
 
 /// The DID that the well-known file gives.
-pub(super) fn well_known_did(evidence: &Evidence<'_>, handle: &str) -> Option<(FactId, String)> {
+pub(crate) fn well_known_did(evidence: &Evidence<'_>, handle: &str) -> Option<(FactId, String)> {
     evidence
         .all_http()
         .iter()

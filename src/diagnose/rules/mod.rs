@@ -15,7 +15,7 @@ mod stale_address;
 pub mod this_side;
 mod unexplained;
 
-pub(super) use handle_records::{txt_did, well_known_did};
+pub(crate) use handle_records::{txt_did, well_known_did};
 
 use super::{Cause, Code, RuledOut, evidence::Evidence};
 

@@ -39,8 +39,9 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
         found.causes.extend(nothing_open(evidence, host, &judged));
         return;
     }
-    for (id, why) in open.first().and_then(|line| line.connect).map(|seen| (seen.id(), host)) {
-        found.rule_out(Code::FwPortsClosed, format!("a TCP connection to {why} was made from here"), [id]);
+    if let Some(connect) = open.first().and_then(|line| line.connect) {
+        let why = format!("a TCP connection to {host} was made from here");
+        found.rule_out(Code::FwPortsClosed, why, [connect.id()]);
     }
     let closed_v6: Vec<&Line<'_>> = closed.iter().filter(|line| line.family() == Family::V6).copied().collect();
     let closed_v4: Vec<&Line<'_>> = closed.iter().filter(|line| line.family() == Family::V4).copied().collect();
