@@ -342,3 +342,7 @@ fn getaddrinfo(name: &str) -> SystemAnswer {
     }
     Ok(addresses)
 }
+
+#[cfg(test)]
+#[path = "dns_tests.rs"]
+mod tests;

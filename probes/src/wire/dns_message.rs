@@ -25,8 +25,9 @@ use crate::failure;
 /// The largest answer asked for over UDP: fits every path without fragments (DNS flag day 2020).
 const UDP_PAYLOAD: u16 = 1232;
 
-/// The largest datagram that is read, should a server send more than was asked for.
-const UDP_BUFFER: usize = 4096;
+/// The largest datagram there is, should a server send more than was asked for: a part of it would
+/// look malformed.
+const UDP_BUFFER: usize = 65_535;
 
 /// What became of a question.
 pub(crate) enum Reply {
