@@ -204,3 +204,51 @@ fn hostile_strings_are_cleaned_and_bounded() {
     let Some(Content::Health { version }) = content else { panic!("not read") };
     assert!(version.starts_with("\u{FFFD}[31m") && version.chars().count() <= crate::text::TEXT_LIMIT + 1);
 }
+
+#[test]
+fn bent_documents_never_panic() {
+    let samples = [
+        r#"{"version":"0.5.35","did":"did:web:a.example","availableUserDomains":[".a.example"],"id":"x"}"#,
+        r##"{"id":"did:plc:x","service":[{"id":"#atproto_pds","type":"AtprotoPersonalDataServer","serviceEndpoint":"h"}]}"##,
+        r#"{"issuer":"https://a","client_id":"b","redirect_uris":["c"],"resource":"\u00e9\ud83d\ude00","error":"e"}"#,
+        "did:plc:ewvi7nxzyoun6zhxrhs64oiz\n",
+    ];
+    let purposes = [
+        HttpPurpose::Health,
+        HttpPurpose::DescribeServer,
+        HttpPurpose::ProtectedResource,
+        HttpPurpose::AuthorizationServer,
+        HttpPurpose::AtprotoDid,
+        HttpPurpose::DidDocument,
+        HttpPurpose::ClientDocument,
+        HttpPurpose::ResolveHandle,
+    ];
+    // A small generator with a fixed seed (Numerical Recipes): the same bodies in every run.
+    let mut state = 1_u32;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as usize % below
+    };
+    for _ in 0..20_000 {
+        let mut body = samples[random(samples.len())].as_bytes().to_vec();
+        for _ in 0..=random(4) {
+            let at = random(body.len());
+            match random(4) {
+                0 => body[at] = u8::try_from(random(256)).expect("byte"),
+                1 => body.truncate(at + 1),
+                2 => body.insert(at, b"{}[]\":,\\0\xff"[random(10)]),
+                _ => drop(body.remove(at)),
+            }
+            if body.is_empty() {
+                break; // nothing left to bend
+            }
+        }
+        for purpose in purposes {
+            read(purpose, JSON, &body);
+        }
+        let text = String::from_utf8_lossy(&body);
+        let _ = identifier::parse_target(&text);
+        let _ = identifier::did_of_txt(&text);
+        let _ = identifier::did_web_url(&text);
+    }
+}

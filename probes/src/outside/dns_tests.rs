@@ -131,14 +131,14 @@ async fn negative_answers() {
 #[tokio::test]
 async fn servers_that_do_not_say() {
     for (rcode, outcome) in [
-        (ResponseCode::ServFail, DnsOutcome::ServFail),
-        (ResponseCode::Refused, DnsOutcome::Refused),
-        (ResponseCode::FormErr, DnsOutcome::OtherCode),
-        (ResponseCode::NotAuth, DnsOutcome::OtherCode),
+        (ResponseCode::ServFail, (DnsOutcome::ServFail, 1)),
+        (ResponseCode::Refused, (DnsOutcome::Refused, 1)),
+        (ResponseCode::NotAuth, (DnsOutcome::OtherCode, 1)),
+        (ResponseCode::FormErr, (DnsOutcome::OtherCode, 2)),
     ] {
         let server = server(move |message| message.metadata.response_code = rcode).await;
         let fact = asked(server, RecordType::A).await;
-        assert_eq!((fact.outcome, fact.attempt), (outcome, 1), "{rcode}");
+        assert_eq!((fact.outcome, fact.attempt), outcome, "{rcode}");
     }
     let referring = server(|message| {
         message.metadata.recursion_available = false;
@@ -174,6 +174,23 @@ async fn silence_is_asked_twice_and_an_icmp_error_is_not_silence() {
     let fact = asked(free, RecordType::A).await;
     assert_eq!((fact.outcome, fact.attempt), (DnsOutcome::Unreachable, 1));
     assert!(started.elapsed() < LIMIT);
+}
+
+#[tokio::test]
+async fn old_routers_that_refuse_or_drop_edns() {
+    let answer: fn(&mut Message) = |message| {
+        message.add_answer(record("pds.example", RData::A(A::new(192, 0, 2, 1))));
+    };
+    let has_edns = |raw: &[u8]| Message::from_vec(raw).expect("question").edns.is_some();
+    let refusing = udp_server(move |raw| {
+        let refusal: fn(&mut Message) = |message| message.metadata.response_code = ResponseCode::FormErr;
+        vec![answer_to(raw, if has_edns(raw) { &refusal } else { &answer })]
+    });
+    let fact = asked(refusing.await, RecordType::A).await;
+    assert_eq!((fact.outcome, fact.attempt), (DnsOutcome::Answer, 2));
+    let dropping = udp_server(move |raw| if has_edns(raw) { vec![] } else { vec![answer_to(raw, &answer)] });
+    let fact = asked(dropping.await, RecordType::A).await;
+    assert_eq!((fact.outcome, fact.attempt), (DnsOutcome::Answer, 2));
 }
 
 #[tokio::test]
