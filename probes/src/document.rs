@@ -210,3 +210,6 @@ fn as_text(value: &Value) -> Option<Text> {
 fn texts(list: &[Value]) -> Vec<Text> {
     list.iter().filter_map(as_text).take(LIST_ITEMS).collect()
 }
+
+#[cfg(test)]
+mod tests;

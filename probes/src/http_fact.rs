@@ -58,7 +58,8 @@ pub struct HttpFact {
     /// The network address asked.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub addr: Option<IpAddr>,
-    /// `None`: an answer with status came.
+    /// `None`: a whole answer came. Beside a status: its head came, but not the whole body
+    /// (too large, too slow, cut off).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub failure: Option<Failure>,
     /// The status code.

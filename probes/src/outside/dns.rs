@@ -92,8 +92,10 @@ fn with_scope(addr: SocketAddr) -> SocketAddr {
     SocketAddr::V6(v6)
 }
 
-/// Asks `server` the question within [`limits::DNS_QUERY`]. Every attempt is a fact of its own; a
-/// further one follows only a silent one, [`limits::DNS_ATTEMPTS`] in all. Gives the last.
+/// Asks `server` the question within [`limits::DNS_QUERY`]. Every attempt is a fact of its own,
+/// [`limits::DNS_ATTEMPTS`] in all; a further one follows only silence, or a refusal of EDNS. It goes
+/// without EDNS (RFC 6891, section 6.2.2): the system's resolver works with old routers that drop or
+/// refuse it, so they must not pass for broken. Gives the last.
 pub async fn ask(net: &Net, probe: ProbeName, server: SocketAddr, q: &Question) -> DnsFact {
     ask_within(net, probe, server, q, limits::DNS_QUERY).await
 }
@@ -121,17 +123,25 @@ pub(crate) async fn ask_within(
             zone: None,
             detail: None,
         };
-        match dns_message::question(&q.name, wire_type(q.record_type)) {
+        let edns = attempt == 1;
+        let mut refuses_edns = false;
+        match dns_message::question(&q.name, wire_type(q.record_type), edns) {
             Err(words) => fact.detail = Some(Text::limited(&format!("the name cannot be asked: {words}"), 200)),
             Ok(question) => match dns_message::exchange(server, &question, limit).await {
-                Reply::Message(message) => judge(&message, &question, &mut fact),
+                Reply::Message(message) => {
+                    judge(&message, &question, &mut fact);
+                    let code = message.metadata.response_code;
+                    refuses_edns = edns
+                        && matches!(code, ResponseCode::FormErr | ResponseCode::NotImp | ResponseCode::BADVERS);
+                }
                 Reply::Silent(words) => fail(&mut fact, DnsOutcome::Timeout, &words),
                 Reply::Unreachable(words) => fail(&mut fact, DnsOutcome::Unreachable, &words),
                 Reply::Malformed(words) => fail(&mut fact, DnsOutcome::Malformed, &words),
             },
         }
         job.finish(FactBody::Dns(fact.clone()));
-        if fact.outcome != DnsOutcome::Timeout || attempt >= limits::DNS_ATTEMPTS {
+        let again = fact.outcome == DnsOutcome::Timeout || refuses_edns;
+        if !again || attempt >= limits::DNS_ATTEMPTS {
             return fact;
         }
         attempt += 1;
@@ -342,3 +352,7 @@ fn getaddrinfo(name: &str) -> SystemAnswer {
     }
     Ok(addresses)
 }
+
+#[cfg(test)]
+#[path = "dns_tests.rs"]
+mod tests;

@@ -56,9 +56,9 @@ async fn fetch(net: &Net, request: &Request<'_>, fact: &mut HttpFact) {
         Ok(response) => {
             let status = response.status().as_u16();
             let headers = response.headers().clone();
-            // Connecting is no part of the server's clock: only the last round trip would be, and
-            // that is at most this long.
-            fill_head(fact, status, &headers, sent, before.elapsed());
+            // Of the round trips of a new connection (TCP, TLS, HTTP) the last one is the exchange.
+            let took = before.elapsed();
+            fill_head(fact, status, &headers, sent + took * 2 / 3, took / 3);
             let incoming = reqwest::Body::from(response);
             let read = body::read(incoming, deadline, request.limit, failure::from_reqwest).await;
             fill_body(fact, &headers, read);
@@ -93,6 +93,8 @@ pub(crate) fn pinned(net: &Net, url: &str, addr: IpAddr) -> Result<(Client, Url)
         .pool_max_idle_per_host(0)
         .connect_timeout(limits::TCP_CONNECT + limits::TLS_HANDSHAKE)
         .http2_max_header_list_size(HEADER_LIST)
+        .http2_initial_stream_window_size(WINDOW)
+        .http2_initial_connection_window_size(WINDOW)
         .tls_backend_preconfigured(tls)
         .referer(false)
         .user_agent(net.user_agent())
@@ -103,6 +105,10 @@ pub(crate) fn pinned(net: &Net, url: &str, addr: IpAddr) -> Result<(Client, Url)
 
 /// [`limits::HEADER_BYTES`] as HTTP/2 counts them; over HTTP/1.1 hyper stops at about 400 KiB by itself.
 const HEADER_LIST: u32 = 64 * 1024;
+
+/// What a server may send over HTTP/2 before we read it. The usual 5 MiB per connection would add up;
+/// documents are a few KiB.
+const WINDOW: u32 = 256 * 1024;
 
 /// Sends a request and waits for the head of the answer.
 pub(crate) async fn send(request: RequestBuilder, deadline: Instant, limit: Duration) -> Result<Response, Failure> {

@@ -47,6 +47,8 @@ pub struct Line {
     user_agent: String,
     sender: SendRequest<Empty<Bytes>>,
     seen: Seen,
+    /// An earlier exchange failed: what is still on the way belongs to it.
+    given_up: bool,
     _driver: Driver,
 }
 
@@ -89,11 +91,12 @@ impl Line {
         let authority = authority(host, port, tls);
         let origin = format!("{}://{authority}", if tls { "https" } else { "http" });
         let user_agent = net.user_agent().to_owned();
-        Ok(Self { role, addr, origin, authority, user_agent, sender, seen, _driver: driver })
+        Ok(Self { role, addr, origin, authority, user_agent, sender, seen, given_up: false, _driver: driver })
     }
 
     /// `GET path` within [`limits::HTTP_EXCHANGE`]. Records [`HttpFact`]. If the server closed the connection
-    /// after an earlier answer, that is what the fact says (`Closed`): another line is for the caller to open.
+    /// after an earlier answer, or the earlier exchange failed, the fact says so (`Closed`): another line is
+    /// for the caller to open.
     /// A status beside a failure means that the head came, but not the whole body.
     pub async fn get(&mut self, net: &Net, probe: ProbeName, purpose: HttpPurpose, path: &str) -> HttpFact {
         self.get_within(net, probe, purpose, path, limits::HTTP_EXCHANGE).await
@@ -116,6 +119,11 @@ impl Line {
     async fn exchange(&mut self, purpose: HttpPurpose, path: &str, deadline: Instant, limit: Duration) -> HttpFact {
         let url = format!("{}{path}", self.origin);
         let mut fact = blank(self.role, purpose, &url, self.addr);
+        if self.given_up {
+            let words = "this connection was given up after an earlier failure";
+            fact.failure = Some(Failure::new(FailureKind::Closed, words));
+            return fact;
+        }
         self.seen.reset();
         let sent = SystemTime::now();
         let before = Instant::now();
@@ -130,6 +138,7 @@ impl Line {
                 fill_body(&mut fact, &head.headers, read);
             }
         }
+        self.given_up = fact.failure.is_some();
         fact
     }
 

@@ -102,6 +102,18 @@ async fn requests_follow_each_other_on_one_connection_until_it_is_closed() {
 }
 
 #[tokio::test]
+async fn a_line_on_which_something_is_late_is_given_up() {
+    let net = net();
+    let mut line = line_to(&net, serve(hold).await).await;
+    let late = line.get_within(&net, ProbeName::Http, HttpPurpose::Health, "/", Duration::from_millis(50)).await;
+    assert_eq!(kind(&late), Some(FailureKind::Timeout));
+    let before = Instant::now();
+    let next = line.get_within(&net, ProbeName::Http, HttpPurpose::Health, "/", LIMIT).await;
+    assert_eq!(kind(&next), Some(FailureKind::Closed));
+    assert!(before.elapsed() < LIMIT);
+}
+
+#[tokio::test]
 async fn redirects_are_recorded_and_not_followed() {
     let fact = health("HTTP/1.1 301 Moved\r\nlocation: http://127.0.0.1:1/\u{9b}31m\r\ncontent-length: 0\r\n\r\n").await;
     assert_eq!((kind(&fact), fact.status), (None, Some(301)));

@@ -25,8 +25,9 @@ use crate::failure;
 /// The largest answer asked for over UDP: fits every path without fragments (DNS flag day 2020).
 const UDP_PAYLOAD: u16 = 1232;
 
-/// The largest datagram that is read, should a server send more than was asked for.
-const UDP_BUFFER: usize = 4096;
+/// The largest datagram there is, should a server send more than was asked for: a part of it would
+/// look malformed.
+const UDP_BUFFER: usize = 65_535;
 
 /// What became of a question.
 pub(crate) enum Reply {
@@ -40,8 +41,8 @@ pub(crate) enum Reply {
     Malformed(String),
 }
 
-/// A question as it is sent: recursion wanted, EDNS without DNSSEC, a random number.
-pub(crate) fn question(name: &str, record_type: RecordType) -> Result<Message, String> {
+/// A question as it is sent: recursion wanted, a random number, and EDNS (RFC 6891) without DNSSEC if `edns`.
+pub(crate) fn question(name: &str, record_type: RecordType, edns: bool) -> Result<Message, String> {
     let mut owner = Name::from_ascii(name).map_err(|error| error.to_string())?;
     owner.set_fqdn(true);
     let mut query = Query::query(owner, record_type);
@@ -49,9 +50,11 @@ pub(crate) fn question(name: &str, record_type: RecordType) -> Result<Message, S
     let mut message = Message::query();
     message.metadata.recursion_desired = true;
     message.add_query(query);
-    let mut edns = Edns::new();
-    edns.set_max_payload(UDP_PAYLOAD);
-    message.set_edns(edns);
+    if edns {
+        let mut edns = Edns::new();
+        edns.set_max_payload(UDP_PAYLOAD);
+        message.set_edns(edns);
+    }
     Ok(message)
 }
 
