@@ -132,7 +132,10 @@ pub(super) async fn open(
     let tls_probe = if probe == ProbeName::Tcp { ProbeName::Tls } else { probe };
     let handshake = tls::handshake(net, tls_probe, role, stream, sni, &["http/1.1"]).await;
     let Some(stream) = handshake.stream else {
-        if handshake.fact.failure.is_some_and(|failure| failure.kind == FailureKind::NotTls) {
+        // Servers without TLS answer a handshake with HTTP, or hang up. One that is silent is not
+        // asked again: a dead path costs one time limit.
+        let kind = handshake.fact.failure.map(|failure| failure.kind);
+        if matches!(kind, Some(FailureKind::NotTls | FailureKind::Closed | FailureKind::Reset)) {
             http::plain_get(net, tls_probe, role, sni, addr, port, HttpPurpose::PlainOnTlsPort).await;
         }
         return None;

@@ -60,7 +60,11 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
 /// At most one finding per handshake: the one to mend first.
 fn judge_one(evidence: &Evidence<'_>, host: &str, line: &Line<'_>, tls: Seen<'_, TlsFact>) -> Option<Cause> {
     if let Some(failure) = &tls.body.failure {
+        let plain = line.plain.is_some_and(|seen| seen.body.status.is_some());
         return match failure.kind {
+            FailureKind::NotTls | FailureKind::Closed | FailureKind::Reset if plain => {
+                Some(not_tls(evidence, host, line, tls))
+            }
             FailureKind::NotTls => Some(not_tls(evidence, host, line, tls)),
             FailureKind::TlsAlert => Some(alert(evidence, host, line, tls)),
             _ => Some(fails(evidence, host, tls)),
