@@ -83,11 +83,15 @@ fn expect(phase: &Phase, expected: Expect) -> Result<(), String> {
             is(&format!("expected {first} first"), &codes, codes.first() == Some(&first))?;
             is("exit status", &phase.exit, phase.exit == 3)?;
         }
-        Expect::Cause { first, verdict: wanted, exit, also } => {
+        Expect::Cause { first, verdict: wanted, exit, also, confirmed } => {
             is(&format!("expected {first} first"), &codes, codes.first() == Some(&first))?;
             is("exit status", &phase.exit, phase.exit == exit)?;
             if let Some(wanted) = wanted {
                 is(&format!("expected verdict {wanted}"), &verdict, verdict == wanted)?;
+            }
+            if let Some(wanted) = confirmed {
+                let is_so = report["causes"][0]["confidence"] == "confirmed";
+                is(&format!("expected confirmed to be {wanted}"), &is_so, is_so == wanted)?;
             }
             let mut all: Vec<&str> = codes.clone();
             for cause in list(&report, "causes") {

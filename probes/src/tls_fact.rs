@@ -81,6 +81,11 @@ pub struct CertificateFact {
 }
 
 impl CertificateFact {
+    /// The chain leads to a root of either store.
+    pub fn is_trusted(&self) -> bool {
+        self.trust_given || [self.trust_system, self.trust_mozilla].contains(&PathVerdict::Trusted)
+    }
+
     /// Where the clock of the judging machine stands against the leaf's dates.
     pub fn validity(&self) -> Validity {
         if self.judged_at < self.not_before {

@@ -41,6 +41,8 @@ pub enum Code {
     TlsOndemandRefused,
     TlsWildcardOneLevel,
     TlsInternalOrDefaultCa,
+    #[serde(rename = "tls-plain-http-on-443")]
+    #[strum(serialize = "tls-plain-http-on-443")]
     TlsPlainHttpOn443,
     TlsHandleDomainNoCert,
     TlsExpired,

@@ -8,7 +8,7 @@ use pdsdoctor_probes::{
     http_fact::{BodyClass, Content, HttpFact, HttpPurpose},
     par_fact::{ParArm, ParFact},
     record::Run,
-    tls_fact::{PathVerdict, TlsFact},
+    tls_fact::{CertificateFact, PathVerdict, TlsFact, Validity},
 };
 use url::Url;
 
@@ -403,6 +403,20 @@ impl<'a> Evidence<'a> {
             .filter(|seen| seen.body.role == Role::Reference && seen.body.certificate.is_some())
             .peekable();
         certificates.peek().is_some() && self.trusted_control().is_none()
+    }
+
+    /// No handshake with this name at this address showed a certificate that clients refuse.
+    pub fn has_sound_certificate(&self, sni: &str, addr: IpAddr) -> bool {
+        let refused = |certificate: &CertificateFact| {
+            !certificate.name_matches
+                || certificate.validity() != Validity::Valid
+                || (!certificate.is_trusted() && !self.control_is_untrusted())
+        };
+        !self
+            .tls
+            .iter()
+            .filter(|seen| seen.body.sni.as_str() == sni && seen.body.addr == addr)
+            .any(|seen| seen.body.certificate.as_ref().is_some_and(refused))
     }
 
     /// The exchanges of a purpose for a role.

@@ -28,10 +28,10 @@ pub(super) fn healthy(evidence: &Evidence<'_>) -> Vec<Healthy> {
     }
     let certificates: Vec<_> = lines.iter().filter_map(|line| line.tls?.body.certificate.as_ref()).collect();
     let sound = |certificate: &&pdsdoctor_probes::tls_fact::CertificateFact| {
-        use pdsdoctor_probes::tls_fact::{PathVerdict::Trusted, Validity::Valid};
+        use pdsdoctor_probes::tls_fact::Validity::Valid;
         certificate.name_matches
             && certificate.validity() == Valid
-            && (certificate.trust_given || certificate.trust_mozilla == Trusted || certificate.trust_system == Trusted)
+            && certificate.is_trusted()
     };
     if let Some(until) = certificates.iter().map(|certificate| certificate.not_after).min()
         && certificates.iter().all(sound)

@@ -5,7 +5,7 @@ use pdsdoctor_probes::{
     dns_fact::DnsOutcome,
     fact::{FactId, FailureKind, Role},
     http_fact::{Content, HttpFact, HttpPurpose},
-    tls_fact::{CertificateFact, PathVerdict, TlsFact, Validity},
+    tls_fact::{CertificateFact, TlsFact, Validity},
 };
 
 use super::{Found, Rule, list};
@@ -20,7 +20,6 @@ pub(super) const RULE: Rule = Rule {
         Code::DnsTxtCreatesEmptyNonterminal,
         Code::TlsWildcardOneLevel,
         Code::TlsHandleDomainNoCert,
-        Code::TlsOndemandRefused,
     ],
     judge,
 };
@@ -251,9 +250,7 @@ fn shown<'a>(tls: &'a TlsFact) -> Option<Shown<'a>> {
         return (failure.kind == FailureKind::TlsAlert).then(|| Shown::Alert(tls.alert.as_deref().unwrap_or("")));
     }
     let certificate = tls.certificate.as_ref()?;
-    let trusted = certificate.trust_given
-        || certificate.trust_mozilla == PathVerdict::Trusted
-        || certificate.trust_system == PathVerdict::Trusted;
+    let trusted = certificate.is_trusted();
     Some(if !trusted {
         Shown::Untrusted(certificate)
     } else if !certificate.name_matches {
@@ -313,12 +310,6 @@ fn certificates(evidence: &Evidence<'_>, domain: &str, sample: &str, accounts: &
         Shown::Fine => return,
         // On-demand issuance refuses names that nobody has, as it should (`/tls-check`).
         Shown::Alert("InternalError") if is_sample => return,
-        Shown::Alert(alert @ "InternalError") => (
-            Code::TlsOndemandRefused,
-            Confidence::Confirmed,
-            format!("{who} has no certificate and could not get one, so the handle cannot be verified over HTTPS."),
-            format!("the server ends the handshake for {name} with the TLS alert {alert}"),
-        ),
         Shown::Alert(alert) => (
             Code::TlsHandleDomainNoCert,
             if is_sample { Confidence::Likely } else { Confidence::Confirmed },
@@ -344,9 +335,7 @@ fn certificates(evidence: &Evidence<'_>, domain: &str, sample: &str, accounts: &
             format!("for {name} it shows a certificate issued by {}", certificate.issuer),
         ),
     };
-    let scope = if code == Code::TlsOndemandRefused { Scope::host(name) } else { Scope::default() };
     let mut cause = Cause::new(code, impact, confidence, summary)
-        .scope(scope)
         .saw(saw.clone())
         .because([seen.id(), own_tls.id()])
         .contrast(
@@ -354,7 +343,7 @@ fn certificates(evidence: &Evidence<'_>, domain: &str, sample: &str, accounts: &
             format!("{name}: {saw}"),
             format!("{host}: a valid certificate"),
         );
-    for remedy in certificate_remedies(evidence, code, domain, name) {
+    for remedy in certificate_remedies(evidence, seen.body.alert.is_some(), domain, name) {
         cause = cause.remedy(remedy);
     }
     if let Some(validity) = seen.body.certificate.as_ref().map(CertificateFact::validity)
@@ -374,19 +363,19 @@ fn reaches_one_level(certificate: &CertificateFact, domain: &str) -> bool {
         .any(|parent| domain.strip_suffix(parent).is_some_and(|rest| rest.ends_with('.')))
 }
 
-fn certificate_remedies(evidence: &Evidence<'_>, code: Code, domain: &str, name: &str) -> Vec<Remedy> {
+fn certificate_remedies(evidence: &Evidence<'_>, by_alert: bool, domain: &str, name: &str) -> Vec<Remedy> {
     let verify = evidence.verify();
-    if code == Code::TlsOndemandRefused {
-        return vec![Remedy::new(
-            "See why on-demand TLS may not issue for this name",
-            [
-                format!("curl -i 'http://localhost:3000/tls-check?domain={name}'    # on the PDS's machine: must say 200"),
-                "sudo docker logs --tail 50 caddy 2>&1 | grep -iE 'obtain|ask|error'".to_owned(),
-            ],
-            verify,
-        )];
-    }
-    vec![
+    // A refusal is also what on-demand issuance gives for a name it may not, or could not, get a certificate for.
+    let on_demand = Remedy::new(
+        "With Caddy's on-demand TLS: see why it may not issue for this name",
+        [
+            format!("curl -i 'http://localhost:3000/tls-check?domain={name}'    # on the PDS's machine: must say 200"),
+            "sudo docker logs --tail 50 caddy 2>&1 | grep -iE 'obtain|ask|error'".to_owned(),
+        ],
+        verify.clone(),
+    );
+    let mut remedies = if by_alert { vec![on_demand] } else { Vec::new() };
+    remedies.extend([
         Remedy::new(
             format!("Get a certificate for *.{domain} as well"),
             [
@@ -401,7 +390,8 @@ fn certificate_remedies(evidence: &Evidence<'_>, code: Code, domain: &str, name:
             [format!("_atproto.<name>.{domain}.  TXT  \"did=did:plc:...\"")],
             verify,
         ),
-    ]
+    ]);
+    remedies
 }
 
 /// Does the content of a fact carry a DID? (for the records rule)

@@ -98,6 +98,8 @@ pub(crate) fn well_known_did(evidence: &Evidence<'_>, handle: &str) -> Option<(F
                 // Past DNS it is an experiment, not what the world sees.
                 && seen.body.addr.is_none_or(|addr| evidence.addresses(handle).contains(&addr) || evidence.given_by_user(handle))
         })
+        // The tool reads on behind a bad certificate; the services that verify handles do not.
+        .filter(|seen| seen.body.addr.is_none_or(|addr| evidence.has_sound_certificate(handle, addr)))
         .find_map(|seen| Some((seen.id(), did_of(seen.body)?.to_owned())))
 }
 

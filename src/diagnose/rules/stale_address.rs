@@ -3,7 +3,7 @@
 use pdsdoctor_probes::{
     fact::Family,
     http_fact::Content,
-    tls_fact::{CertificateFact, PathVerdict, Validity},
+    tls_fact::{CertificateFact, Validity},
 };
 
 use super::{Found, Rule};
@@ -111,7 +111,7 @@ fn certificate_fault(line: &Line<'_>) -> Option<String> {
         let names = super::list(certificate.names.iter().take(3));
         return Some(format!("its certificate is for {names}"));
     }
-    let trusted = certificate.trust_system == PathVerdict::Trusted || certificate.trust_mozilla == PathVerdict::Trusted;
+    let trusted = certificate.is_trusted();
     if !trusted {
         return Some(format!("its certificate is from {}", certificate.issuer));
     }
