@@ -35,6 +35,13 @@ pub struct Cli {
     pub command: Command,
 }
 
+impl Cli {
+    /// Reads the command line. `Err` is also what `--help` and `--version` give.
+    pub fn read() -> Result<Self, clap::Error> {
+        Self::try_parse()
+    }
+}
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -244,7 +251,7 @@ impl Check {
         let given = !self.client_id.is_empty();
         Ok(CheckOptions {
             input: self.target.clone(),
-            target: parse::target(&self.target)?,
+            target: parse::target(&self.target).map_err(|why| format!("TARGET {:?}: {why}", self.target))?,
             against: self.against.as_deref().map(parse::reference).transpose()?,
             no_reference: self.no_reference,
             no_third_party: self.no_third_party,

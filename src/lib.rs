@@ -7,6 +7,7 @@ pub mod cli;
 pub mod diagnose;
 pub mod exit;
 pub mod explain;
+pub mod interrupt;
 pub mod options;
 pub mod parse;
 pub mod progress;

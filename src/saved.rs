@@ -3,7 +3,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Seek, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use pdsdoctor_probes::record::{RUN_SCHEMA, Run};
@@ -67,17 +67,19 @@ pub fn to_json(run: &Run) -> Result<String, serde_json::Error> {
 /// costs no run; what it held before stays until there is something to put in its place.
 pub struct Later {
     file: File,
-    name: String,
+    path: PathBuf,
+    /// It did not exist before and has nothing in it yet.
+    fresh: bool,
 }
 
 impl Later {
     /// Opens it.
     pub fn open(path: &Path) -> Result<Self, String> {
-        let name = path.display().to_string();
+        let fresh = !path.exists();
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
         match file {
-            Ok(file) => Ok(Self { file, name }),
-            Err(error) => Err(format!("cannot write {name}: {error}")),
+            Ok(file) => Ok(Self { file, path: path.to_owned(), fresh }),
+            Err(error) => Err(format!("cannot write {}: {error}", path.display())),
         }
     }
 
@@ -92,6 +94,16 @@ impl Later {
             self.file.write_all(text.as_bytes())?;
             self.file.flush()
         }();
-        done.map_err(|error| format!("cannot write {}: {error}", self.name))
+        self.fresh = false;
+        done.map_err(|error| format!("cannot write {}: {error}", self.path.display()))
+    }
+}
+
+impl Drop for Later {
+    fn drop(&mut self) {
+        if self.fresh {
+            // The run was given up: no empty file is left behind.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }

@@ -8,6 +8,7 @@ use pdsdoctor_probes::{
     http_fact::{BodyClass, HttpFact, HttpPurpose},
     par_fact::{ParArm, ParFact},
     record::Run,
+    text::Text,
     tls_fact::{CertificateFact, PathVerdict, TlsFact, Validity},
 };
 
@@ -122,6 +123,11 @@ fn first_host(run: &Run, role: Role) -> Option<String> {
 fn group(run: &Run, role: Role, title: String) -> Option<Group> {
     let addrs = addresses(run, role);
     let mut rows: Vec<Row> = addrs.iter().map(|&addr| row(run, role, addr)).collect();
+    let is_tried = |row: &Row| row.cells[1..].iter().any(|cell| !cell.is_absent());
+    if matches!(role, Role::Reference | Role::ReferenceAuthServer) && rows.iter().any(is_tried) {
+        // Of the reference one working line is enough; its other addresses are nobody's concern.
+        rows.retain(is_tried);
+    }
     if rows.is_empty() {
         let mut cells: [Cell; 6] = std::array::from_fn(|_| Cell::absent());
         cells[0] = Cell::bad(dns_word(run, role)?);
@@ -330,7 +336,7 @@ fn pars(run: &Run, role: Role) -> Vec<Par<'_>> {
 fn place_pars(run: &Run, ours: &mut [Group], theirs: &mut [Group]) -> Vec<String> {
     let target = pars(run, Role::Target);
     let reference = pars(run, Role::Reference);
-    let mut notes = Vec::new();
+    let mut notes: Vec<(&Text, String)> = Vec::new();
     for par in &target {
         let twin = reference
             .iter()
@@ -343,16 +349,19 @@ fn place_pars(run: &Run, ours: &mut [Group], theirs: &mut [Group]) -> Vec<String
             let side = |par: &Par<'_>| {
                 format!("{} {} ({} ms)", host_of(&par.fact.server), par.stage.words(), par.took_ms)
             };
+            // One note for each client: of the document nobody asked for before, where there is one.
             let note = format!("{}; {}", side(par), side(twin));
-            if !notes.contains(&note) {
-                notes.push(note);
+            match notes.iter_mut().find(|(client, _)| *client == &par.fact.client) {
+                Some((_, kept)) if par.fact.arm == ParArm::CacheBusted => *kept = note,
+                Some(_) => {}
+                None => notes.push((&par.fact.client, note)),
             }
         }
     }
     for par in &reference {
         place(theirs, par, false);
     }
-    notes
+    notes.into_iter().map(|(_, note)| note).collect()
 }
 
 fn host_of(origin: &str) -> &str {

@@ -87,13 +87,19 @@ impl Page {
 
     /// A line to paste: never broken, however long, since a broken command does not work.
     pub fn paste(&mut self, indent: usize, line: &str) {
+        if is_damaged(line) {
+            return self.hanging(indent, 2, line, Ink::Plain);
+        }
         let line = self.clean(line);
         let fits = indent + width(&line) <= self.style.width;
-        self.raw(if fits { indent } else { 2 }, &line, Ink::Code);
+        self.raw(if fits { indent } else { indent.min(2) }, &line, Ink::Code);
     }
 
     /// The same beside a label.
     pub fn labelled_paste(&mut self, indent: usize, label: &str, columns: usize, line: &str) {
+        if is_damaged(line) {
+            return self.labelled(indent, label, columns, line, Ink::Plain);
+        }
         let line = self.clean(line);
         let fits = indent + columns + width(&line) <= self.style.width;
         let label = pad(label, columns);
@@ -137,4 +143,9 @@ impl Page {
         }
         self.out.push('\n');
     }
+}
+
+/// Foreign text that had to be cleaned: nothing that anybody should paste.
+fn is_damaged(line: &str) -> bool {
+    clean(line, true).contains('\u{FFFD}')
 }

@@ -28,7 +28,7 @@ pub(super) fn show(page: &mut Page, run: &Run, diagnosis: &Diagnosis) {
         show_cause(page, index, cause, &diagnosis.causes, verbose);
     }
     table::show(page, &grid::grid(run));
-    if verbose && !diagnosis.healthy.is_empty() {
+    if (verbose || diagnosis.causes.is_empty()) && !diagnosis.healthy.is_empty() {
         heading(page, "Well:");
         for healthy in &diagnosis.healthy {
             page.hanging(2, 2, &format!("{}: {}", healthy.probe, healthy.summary), Ink::Plain);
@@ -97,7 +97,7 @@ fn show_cause(page: &mut Page, index: usize, cause: &Cause, all: &[Cause], verbo
         let place = all.iter().position(|other| other.code == *code).map(|place| place + 1);
         let place = place.map_or(String::new(), |place| format!(" (see {place})"));
         let text = format!("{code}{place}");
-        page.labelled(2, if line == 0 { "Made by" } else { "" }, LABEL, &text, Ink::Plain);
+        page.labelled(2, if line == 0 { "Due to" } else { "" }, LABEL, &text, Ink::Plain);
     }
     show_remedies(page, cause, short);
     for (line, symptom) in cause.symptoms.iter().enumerate() {
@@ -134,28 +134,30 @@ fn show_remedies(page: &mut Page, cause: &Cause, short: bool) {
     let Some((best, others)) = cause.remedies.split_first() else { return };
     show_remedy(page, "Fix", best);
     if !best.verify.is_empty() {
-        page.labelled_paste(2, "Check", LABEL, &best.verify);
+        labelled_step(page, "Check", &best.verify);
     }
     for other in others {
         if short {
-            page.labelled(2, "Or", LABEL, &format!("{}{}", other.title, caution(other)), Ink::Plain);
+            let disruptive = if other.risk == Risk::Disruptive { " (disruptive)" } else { "" };
+            page.labelled(
+                2,
+                "Or",
+                LABEL,
+                &format!("{}{disruptive}{}", other.title, proven(other)),
+                Ink::Plain,
+            );
         } else {
             show_remedy(page, "Or", other);
         }
     }
 }
 
-fn caution(remedy: &Remedy) -> &'static str {
-    match (remedy.risk, remedy.proven) {
-        (Risk::Disruptive, true) => " (tried on one attempt: it works; disruptive)",
-        (Risk::Disruptive, false) => " (disruptive)",
-        (Risk::Safe, true) => " (tried on one attempt: it works)",
-        (Risk::Safe, false) => "",
-    }
+fn proven(remedy: &Remedy) -> &'static str {
+    if remedy.proven { " (tried on one attempt: it works)" } else { "" }
 }
 
 fn show_remedy(page: &mut Page, label: &str, remedy: &Remedy) {
-    page.labelled(2, label, LABEL, &format!("{}{}", remedy.title, caution(remedy)), Ink::Plain);
+    page.labelled(2, label, LABEL, &format!("{}{}", remedy.title, proven(remedy)), Ink::Plain);
     for line in &remedy.steps {
         step(page, line);
     }
@@ -164,7 +166,7 @@ fn show_remedy(page: &mut Page, label: &str, remedy: &Remedy) {
         page.labelled(2, "Risk", LABEL, risk, Ink::Warning);
     }
     for (line, undo) in remedy.undo.iter().enumerate() {
-        page.labelled(2, if line == 0 { "Undo" } else { "" }, LABEL, undo, Ink::Plain);
+        labelled_step(page, if line == 0 { "Undo" } else { "" }, undo);
     }
 }
 
@@ -172,6 +174,14 @@ fn show_remedy(page: &mut Page, label: &str, remedy: &Remedy) {
 fn step(page: &mut Page, line: &str) {
     const INDENT: usize = 2 + LABEL + 2;
     if is_prose(line) { page.hanging(INDENT, 2, line, Ink::Plain) } else { page.paste(INDENT, line) }
+}
+
+fn labelled_step(page: &mut Page, label: &str, line: &str) {
+    if is_prose(line) {
+        page.labelled(2, label, LABEL, line, Ink::Plain);
+    } else {
+        page.labelled_paste(2, label, LABEL, line);
+    }
 }
 
 /// Instructions are sentences: a capital, small letters, a space. Commands, settings and

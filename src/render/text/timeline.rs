@@ -14,7 +14,7 @@ pub(super) fn show(page: &mut Page, run: &Run) {
     facts.sort_by_key(|fact| fact.started_ms);
     for fact in facts {
         let times = format!("{:>6} +{:<6}", fact.started_ms, fact.took_ms);
-        let line = format!("{} {} {}", fact.probe, what(&fact.body), fact.id);
+        let line = format!("{} {} {}", fact.id, fact.probe, what(&fact.body));
         page.labelled_in(0, (&times, Ink::Dim), 15, &line, Ink::Plain);
     }
     page.text(0, "Milliseconds: when it began, how long it took.", Ink::Dim);
