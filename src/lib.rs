@@ -9,6 +9,7 @@ pub mod exit;
 pub mod explain;
 pub mod interrupt;
 pub mod options;
+pub mod panics;
 pub mod parse;
 pub mod progress;
 pub mod render;

@@ -1,17 +1,12 @@
 //! pdsdoctor: the process around the library. Reads the command line, runs, prints, ends.
 
-use std::{
-    panic,
-    path::PathBuf,
-    process::ExitCode,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::{panic, path::PathBuf, process::ExitCode};
 
 use pdsdoctor::{
     cli::{Check, Cli, Color, Command, ListWhat, Replay, Show, completions, man},
     diagnose,
     exit::Exit,
-    explain, interrupt, parse,
+    explain, interrupt, panics, parse,
     progress::Progress,
     render::{self, style::Detail, style::Style},
     run,
@@ -19,17 +14,8 @@ use pdsdoctor::{
 };
 use pdsdoctor_probes::{record::Ended, record::Run, roots::Roots};
 
-const REPORT_BUGS: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/issues");
-
-/// Some part of the program panicked, perhaps in a task whose end nobody looks at.
-static PANICKED: AtomicBool = AtomicBool::new(false);
-
 fn main() -> ExitCode {
-    panic::set_hook(Box::new(|info| {
-        PANICKED.store(true, Ordering::Relaxed);
-        render::warn(&format!("internal error: {info}"));
-        render::warn(&format!("this is a bug in pdsdoctor, not a finding; please report it: {REPORT_BUGS}"));
-    }));
+    panics::watch();
     let exit = match panic::catch_unwind(start) {
         Ok(Ok(exit)) => exit,
         Ok(Err((exit, message))) => {
@@ -38,8 +24,7 @@ fn main() -> ExitCode {
         }
         Err(_) => Exit::Internal,
     };
-    // Whatever was reported, it cannot be relied on.
-    if PANICKED.load(Ordering::Relaxed) { Exit::Internal.into() } else { exit.into() }
+    if panics::happened() { Exit::Internal.into() } else { exit.into() }
 }
 
 type Ending = Result<Exit, (Exit, String)>;

@@ -105,6 +105,31 @@ fn nothing_a_terminal_obeys_is_printed() {
     }
 }
 
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+    #[test]
+    fn any_text_can_be_shown(text in "\\PC{0,200}|[\\x00-\\xff ]{0,200}|.{0,200}", width in 60usize..111, unicode: bool) {
+        let mut sample = samples::first_field_report();
+        sample.diagnosis.headline = text.clone();
+        sample.run.target.input = text.clone().into();
+        for cause in &mut sample.diagnosis.causes {
+            cause.summary = text.clone();
+            cause.seen = vec![text.clone()];
+            cause.contrast[0].this = text.clone();
+            cause.remedies[0].steps = vec![text.clone()];
+            cause.remedies[0].verify = text.clone();
+        }
+        for detail in [Detail::Quiet, Detail::Normal, Detail::Verbose] {
+            let shown = crate::text(&sample, Style { width, unicode, color: false, detail });
+            proptest::prop_assert!(!shown.chars().any(|c| c.is_control() && c != '\n'));
+            proptest::prop_assert!(unicode || shown.is_ascii());
+        }
+        let json = report(&sample.run, &sample.diagnosis, Format::Json, &STYLE);
+        let value: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        proptest::prop_assert_eq!(&value["headline"], &text);
+    }
+}
+
 #[test]
 fn foreign_text_never_ends_up_unquoted_in_a_command() {
     let shown = text(&samples::hostile(), STYLE);
