@@ -163,6 +163,8 @@ pub enum Role {
     HandleSample,
     /// The handle the user named.
     Handle,
+    /// The handle of an account that the target hosts.
+    HostedHandle,
     /// The known-good PDS.
     Reference,
     /// The authorization server of the reference, where it is another host.

@@ -36,6 +36,10 @@ pub enum HttpPurpose {
     DidDocument,
     /// A client metadata document.
     ClientDocument,
+    /// `com.atproto.sync.listRepos`: which accounts are there to look at.
+    ListRepos,
+    /// `com.atproto.repo.describeRepo`: the handle of one of them.
+    DescribeRepo,
     /// `com.atproto.identity.resolveHandle`, asked of the target about the handle in question.
     ResolveHandle,
 }
@@ -54,7 +58,8 @@ pub struct HttpFact {
     /// The network address asked.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub addr: Option<IpAddr>,
-    /// `None`: an answer with status came.
+    /// `None`: a whole answer came. Beside a status: its head came, but not the whole body
+    /// (too large, too slow, cut off).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub failure: Option<Failure>,
     /// The status code.
@@ -176,6 +181,18 @@ pub enum Content {
         token_endpoint_auth_method: Option<Text>,
         /// `dpop_bound_access_tokens`.
         dpop_bound_access_tokens: Option<bool>,
+    },
+    /// The answer of `listRepos`.
+    RepoList {
+        /// DIDs of active repositories.
+        dids: Vec<Text>,
+    },
+    /// The answer of `describeRepo`.
+    Repo {
+        /// `did`.
+        did: Text,
+        /// `handle`.
+        handle: Text,
     },
     /// The answer of `resolveHandle`.
     ResolvedHandle {

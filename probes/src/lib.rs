@@ -2,7 +2,9 @@
 //! A network that fails is a fact; `Err` means "could not measure".
 
 pub mod dns_fact;
+pub mod document;
 pub mod fact;
+pub mod failure;
 pub mod http_fact;
 pub mod identifier;
 pub mod limits;
@@ -11,5 +13,8 @@ pub mod outside;
 pub mod par_fact;
 pub mod record;
 pub mod roots;
+#[cfg(test)]
+mod testing;
 pub mod text;
 pub mod tls_fact;
+mod wire;

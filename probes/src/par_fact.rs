@@ -47,7 +47,7 @@ pub struct ParFact {
     pub client_id: Text,
     /// The `scope` as sent.
     pub scope: Text,
-    /// `None`: an HTTP answer came.
+    /// `None`: a whole HTTP answer came. Beside a status: its head came, but not the whole body.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub failure: Option<Failure>,
     /// The status code.

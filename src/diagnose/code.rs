@@ -30,6 +30,7 @@ pub enum Code {
     DnsTxtCreatesEmptyNonterminal,
     DnsPrivateIpPublished,
     DnsStaleAaaa,
+    DnsStaleA,
     TunnelCfDnsElsewhere,
     // reaching it
     V6InboundClosed,
@@ -90,6 +91,7 @@ impl Code {
             Self::DnsTxtCreatesEmptyNonterminal => "The handle's TXT record hides it from the wildcard",
             Self::DnsPrivateIpPublished => "A private address is published",
             Self::DnsStaleAaaa => "The IPv6 address belongs to another server",
+            Self::DnsStaleA => "An IPv4 address belongs to another server",
             Self::TunnelCfDnsElsewhere => "Cloudflare Tunnel without Cloudflare DNS",
             Self::V6InboundClosed => "The IPv6 address does not answer",
             Self::V6OnlyHost => "The PDS has only IPv6",
@@ -131,4 +133,115 @@ impl Code {
     pub fn is_symptom(self) -> bool {
         self >= Self::PdsUnreachable
     }
+
+    /// What this cause makes happen, so that a finding of it is a symptom and not a second cause.
+    /// From the lower layer to the higher, so there is no cycle.
+    pub fn explains(self) -> &'static [Self] {
+        match self {
+            Self::DnsNameNotFound | Self::DnsNoAddress | Self::DnsZoneFailing | Self::TunnelCfDnsElsewhere => {
+                UNREACHED
+            }
+            Self::DnsPrivateIpPublished => UNREACHED,
+            Self::FwPortsClosed | Self::SvcNotListening | Self::V6InboundClosed => UNREACHED_AT_PORT,
+            Self::V6OnlyHost => &[Self::PdsUnreachable, Self::AddressUnreachable],
+            Self::DnsStaleAaaa | Self::DnsStaleA => BEHIND_OTHER_SERVER,
+            Self::TlsOndemandRefused
+            | Self::TlsInternalOrDefaultCa
+            | Self::TlsPlainHttpOn443
+            | Self::TlsExpired
+            | Self::TlsNotYetValid
+            | Self::TlsWrongName
+            | Self::TlsIncompleteChain => BEHIND_TLS,
+            Self::ProxyUpstreamDown | Self::ProxyRedirectsApi | Self::HostNotAPds => BEHIND_PROXY,
+            Self::ProxyOauthRoutesMissing => {
+                &[Self::OauthMetadataInvalid, Self::OauthDiscoveryFails, Self::LoginParFails]
+            }
+            Self::OauthDevOriginMismatch => BEHIND_WRONG_NAME,
+            Self::OauthMetadataInvalid => &[Self::OauthDiscoveryFails, Self::LoginParFails],
+            Self::OauthClientMetadataEgress | Self::OauthUnsupportedScope | Self::AppClientMetadataBroken => {
+                &[Self::LoginParFails]
+            }
+            Self::DnsNoWildcard
+            | Self::DnsTxtCreatesEmptyNonterminal
+            | Self::TlsWildcardOneLevel
+            | Self::TlsHandleDomainNoCert => &[Self::HandlesUnreachable, Self::HandleUnverified],
+            Self::DnsTxtWrongOwner
+            | Self::DnsTxtFormat
+            | Self::DnsDuplicateDidTxt
+            | Self::DnsWellKnownAndTxtDisagree => &[Self::HandleUnverified, Self::TargetUnresolved],
+            Self::IdDiddocEndpointMismatch | Self::HandleUnverified => &[Self::TargetUnresolved],
+            _ => &[],
+        }
+    }
 }
+
+/// Without the name, nothing behind it is reached.
+const UNREACHED: &[Code] = &[
+    Code::DnsNoWildcard,
+    Code::V6InboundClosed,
+    Code::FwPortsClosed,
+    Code::SvcNotListening,
+    Code::PdsUnreachable,
+    Code::AddressUnreachable,
+    Code::HandlesUnreachable,
+    Code::HandleUnverified,
+];
+
+/// Without the port, nothing behind it is reached, on this address or on the handles' (the same).
+const UNREACHED_AT_PORT: &[Code] =
+    &[Code::PdsUnreachable, Code::AddressUnreachable, Code::HandlesUnreachable, Code::HandleUnverified];
+
+/// Another server has other certificates and other pages.
+const BEHIND_OTHER_SERVER: &[Code] = &[
+    Code::TlsOndemandRefused,
+    Code::TlsInternalOrDefaultCa,
+    Code::TlsPlainHttpOn443,
+    Code::TlsExpired,
+    Code::TlsNotYetValid,
+    Code::TlsWrongName,
+    Code::TlsIncompleteChain,
+    Code::ProxyUpstreamDown,
+    Code::ProxyRedirectsApi,
+    Code::HostNotAPds,
+    Code::AddressUnreachable,
+    Code::TlsHandshakeFails,
+    Code::PdsNotAnswering,
+    Code::HandlesUnreachable,
+];
+
+/// Clients that verify certificates get no further.
+const BEHIND_TLS: &[Code] = &[
+    Code::TlsHandleDomainNoCert,
+    Code::TlsWildcardOneLevel,
+    Code::TlsHandshakeFails,
+    Code::PdsNotAnswering,
+    Code::HandlesUnreachable,
+    Code::HandleUnverified,
+    Code::OauthDiscoveryFails,
+    Code::LoginParFails,
+];
+
+/// A proxy that does not lead to the PDS: no route of it works, and an on-demand certificate's
+/// `ask` endpoint is down with it.
+const BEHIND_PROXY: &[Code] = &[
+    Code::ProxyOauthRoutesMissing,
+    Code::TlsHandleDomainNoCert,
+    Code::OauthMetadataInvalid,
+    Code::PdsNotAnswering,
+    Code::HandlesUnreachable,
+    Code::HandleUnverified,
+    Code::OauthDiscoveryFails,
+    Code::LoginParFails,
+];
+
+/// `PDS_HOSTNAME` also makes the handle domains and every address in the metadata.
+const BEHIND_WRONG_NAME: &[Code] = &[
+    Code::DnsNoWildcard,
+    Code::TlsWildcardOneLevel,
+    Code::TlsHandleDomainNoCert,
+    Code::OauthMetadataInvalid,
+    Code::HandlesUnreachable,
+    Code::HandleUnverified,
+    Code::OauthDiscoveryFails,
+    Code::LoginParFails,
+];

@@ -1,7 +1,15 @@
 //! From facts to a diagnosis. Pure: no input or output, no clock, the same facts give the same bytes.
 
+mod build;
 pub mod code;
+pub mod evidence;
+mod healthy;
+pub mod judge;
+pub mod net_kinds;
 pub mod par_stage;
+pub mod rank;
+pub mod rules;
+pub mod words;
 
 use pdsdoctor_probes::fact::{FactId, Family, NotMeasured, ProbeName};
 use schemars::JsonSchema;
@@ -9,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString};
 
 pub use code::Code;
+pub use judge::diagnose;
 
 /// What the facts of a run mean.
 #[derive(Clone, Debug, PartialEq)]
@@ -214,17 +223,4 @@ pub enum FailOn {
     Risk,
     /// Nothing.
     Never,
-}
-
-/// Judges a run.
-pub fn diagnose(run: &pdsdoctor_probes::record::Run) -> Diagnosis {
-    let _ = run;
-    Diagnosis {
-        verdict: Verdict::Healthy,
-        headline: String::new(),
-        causes: Vec::new(),
-        ruled_out: Vec::new(),
-        not_measured: Vec::new(),
-        healthy: Vec::new(),
-    }
 }

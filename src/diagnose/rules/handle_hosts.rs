@@ -1,0 +1,413 @@
+//! The hosts of hosted handles: do names under the PDS's handle domains resolve, and do they have
+//! certificates? A label nobody has stands for all; real accounts weigh more.
+
+use pdsdoctor_probes::{
+    dns_fact::DnsOutcome,
+    fact::{FactId, FailureKind, Role},
+    http_fact::{Content, HttpFact, HttpPurpose},
+    tls_fact::{CertificateFact, PathVerdict, TlsFact, Validity},
+};
+
+use super::{Found, Rule, list};
+use crate::diagnose::{
+    Cause, Code, Confidence, Impact, Remedy, Scope,
+    evidence::{Evidence, Line, Seen, host_of},
+};
+
+pub(super) const RULE: Rule = Rule {
+    codes: &[
+        Code::DnsNoWildcard,
+        Code::DnsTxtCreatesEmptyNonterminal,
+        Code::TlsWildcardOneLevel,
+        Code::TlsHandleDomainNoCert,
+        Code::TlsOndemandRefused,
+    ],
+    judge,
+};
+
+/// Accounts of the PDS whose handles lie directly under one handle domain.
+struct Accounts<'a> {
+    /// Verified by the TXT record: their host need not answer.
+    by_txt: Vec<&'a str>,
+    /// Verified by the well-known file only, or not at all.
+    need_host: Vec<&'a str>,
+    /// Of those, the ones that do not verify.
+    broken: Vec<&'a str>,
+}
+
+impl Accounts<'_> {
+    fn any(&self) -> bool {
+        !self.by_txt.is_empty() || !self.need_host.is_empty()
+    }
+
+    /// What a fault of all handle hosts does: fails now for accounts that need theirs; otherwise it
+    /// waits for the next account, or for nobody where the accounts have chosen other ways.
+    fn impact(&self, evidence: &Evidence<'_>) -> Impact {
+        if !self.broken.is_empty() {
+            Impact::Broken
+        } else if self.any() || !hosted(evidence).is_empty() {
+            Impact::Risk
+        } else {
+            Impact::Degraded
+        }
+    }
+}
+
+fn judge(evidence: &Evidence<'_>, found: &mut Found) {
+    let Some((describe, _, domains)) = evidence.described() else { return };
+    for domain in domains {
+        let domain = domain.trim_matches('.').to_ascii_lowercase();
+        if domain.is_empty() {
+            continue;
+        }
+        let sample = format!("{}.{domain}", evidence.run.settings.sample_label);
+        let accounts = accounts(evidence, &domain);
+        match no_wildcard(evidence, &domain, &sample, describe.id(), &accounts) {
+            Some(cause) => found.cause(cause),
+            None => certificates(evidence, &domain, &sample, &accounts, found),
+        }
+    }
+    for handle in hosted(evidence) {
+        found.causes.extend(empty_nonterminal(evidence, handle));
+    }
+}
+
+/// Handles of accounts that were looked at.
+fn hosted<'a>(evidence: &Evidence<'a>) -> Vec<&'a str> {
+    let mut handles: Vec<&str> = evidence
+        .all_dns()
+        .iter()
+        .filter(|seen| matches!(seen.body.role, Role::HostedHandle | Role::Handle))
+        .filter_map(|seen| seen.body.name.as_str().strip_prefix("_atproto."))
+        .filter(|handle| evidence.run.target.handle.as_deref() == Some(handle) || is_hosted(evidence, handle))
+        .collect();
+    handles.sort_unstable();
+    handles.dedup();
+    handles
+}
+
+fn is_hosted(evidence: &Evidence<'_>, handle: &str) -> bool {
+    let name = format!("_atproto.{handle}");
+    evidence.all_dns().iter().any(|seen| seen.body.role == Role::HostedHandle && seen.body.name.as_str() == name)
+}
+
+fn accounts<'a>(evidence: &Evidence<'a>, domain: &str) -> Accounts<'a> {
+    let mut accounts = Accounts { by_txt: Vec::new(), need_host: Vec::new(), broken: Vec::new() };
+    for handle in hosted(evidence) {
+        let directly = handle.strip_suffix(domain).and_then(|label| label.strip_suffix('.'));
+        if directly.is_none_or(|label| label.contains('.')) {
+            continue;
+        }
+        if super::handle_records::txt_did(evidence, handle).is_some() {
+            accounts.by_txt.push(handle);
+        } else {
+            accounts.need_host.push(handle);
+            if super::handle_records::well_known_did(evidence, handle).is_none() {
+                accounts.broken.push(handle);
+            }
+        }
+    }
+    accounts
+}
+
+fn no_wildcard(
+    evidence: &Evidence<'_>,
+    domain: &str,
+    sample: &str,
+    describe: FactId,
+    accounts: &Accounts<'_>,
+) -> Option<Cause> {
+    let outcome = evidence.absence(sample)?;
+    let host = evidence.host()?;
+    // Accounts whose own names resolve show that their owner makes records one by one.
+    let named: Vec<&str> = accounts.need_host.iter().filter(|h| !evidence.addresses(h).is_empty()).copied().collect();
+    let missing: Vec<&str> = accounts.broken.iter().filter(|h| evidence.addresses(h).is_empty()).copied().collect();
+    let impact = if missing.is_empty() && !accounts.broken.is_empty() { Impact::Risk } else { accounts.impact(evidence) };
+    let past_dns = past_dns(evidence, sample);
+    let apex: Vec<String> = evidence.addresses(host).iter().map(ToString::to_string).collect();
+    let word = if outcome == DnsOutcome::NxDomain { "NXDOMAIN" } else { "no address" };
+    let summary = if missing.is_empty() {
+        format!("Handles under .{domain} have no DNS record: a new account there will show \"Invalid Handle\".")
+    } else {
+        format!("{} cannot be verified: names under .{domain} have no DNS record.", list(&missing))
+    };
+    let mut cause = Cause::new(
+        Code::DnsNoWildcard,
+        impact,
+        if apex.is_empty() { Confidence::Likely } else { Confidence::Confirmed },
+        summary,
+    )
+    .saw(format!("the PDS offers handles under .{domain}, but {sample} does not resolve ({word})"))
+    .because([describe])
+    .because(evidence.address_answers(sample).iter().map(Seen::id))
+    .contrast(
+        "the addresses of the PDS's own name, and of a name under it",
+        format!("{sample}: {word}"),
+        format!("{host}: {}", list(&apex)),
+    )
+    .remedy(Remedy::new(
+        "Add the wildcard record",
+        apex.iter().map(|addr| {
+            let record = if addr.contains(':') { "AAAA" } else { "A" };
+            format!("*.{domain}.  {record}  {addr}")
+        }),
+        evidence.verify(),
+    ))
+    .remedy(Remedy::new(
+        "Or give each handle a TXT record",
+        [format!("_atproto.<name>.{domain}.  TXT  \"did=did:plc:...\"")],
+        evidence.verify(),
+    ));
+    if !named.is_empty() {
+        cause = cause.saw(format!("{} resolves by a record of its own", list(&named)));
+    }
+    if let Some((id, status)) = past_dns {
+        cause = cause.because([id]).contrast(
+            format!("{sample}: through DNS, and at the PDS's own address"),
+            format!("through DNS: {word}"),
+            format!("at the PDS's address: HTTP {status}"),
+        );
+    }
+    Some(cause)
+}
+
+/// The well-known request for a name at the PDS's address, past DNS.
+fn past_dns(evidence: &Evidence<'_>, name: &str) -> Option<(FactId, u16)> {
+    well_knowns(evidence, name).into_iter().find_map(|seen| Some((seen.id(), seen.body.status?)))
+}
+
+fn well_knowns<'a>(evidence: &Evidence<'a>, name: &str) -> Vec<Seen<'a, HttpFact>> {
+    evidence
+        .all_http()
+        .iter()
+        .filter(|seen| {
+            seen.body.purpose == HttpPurpose::AtprotoDid && host_of(&seen.body.url).as_deref() == Some(name)
+        })
+        .copied()
+        .collect()
+}
+
+/// A TXT record below a name makes the name exist, so the wildcard no longer answers for it (RFC 4592).
+fn empty_nonterminal(evidence: &Evidence<'_>, handle: &str) -> Option<Cause> {
+    let (_, domain) = handle.split_once('.')?;
+    let sample = format!("{}.{domain}", evidence.run.settings.sample_label);
+    if evidence.absence(handle) != Some(DnsOutcome::NoData) || evidence.addresses(&sample).is_empty() {
+        return None;
+    }
+    let txt: Vec<FactId> = evidence
+        .txt_answers(&format!("_atproto.{handle}"))
+        .iter()
+        .filter(|seen| seen.body.outcome == DnsOutcome::Answer)
+        .map(Seen::id)
+        .collect();
+    if txt.is_empty() {
+        return None;
+    }
+    let verifies = super::handle_records::txt_did(evidence, handle).is_some();
+    let addrs = evidence.addresses(&sample);
+    Some(
+        Cause::new(
+            Code::DnsTxtCreatesEmptyNonterminal,
+            if verifies { Impact::Degraded } else { Impact::Broken },
+            Confidence::Confirmed,
+            format!("{handle} no longer resolves: its own _atproto TXT record takes it out of the wildcard."),
+        )
+        .scope(Scope::host(handle))
+        .saw(format!("{handle} exists without an address (NODATA), while any other name under {domain} resolves"))
+        .because(txt)
+        .because(evidence.address_answers(handle).iter().map(Seen::id))
+        .because(evidence.address_answers(&sample).iter().map(Seen::id))
+        .contrast(
+            format!("a name under the wildcard *.{domain}, with and without a record below it"),
+            format!("{handle} (has _atproto TXT): no address"),
+            format!("{sample} (has none): {}", list(&addrs)),
+        )
+        .remedy(Remedy::new(
+            "Give the handle an address of its own",
+            addrs.iter().map(|addr| {
+                let record = if addr.is_ipv6() { "AAAA" } else { "A" };
+                format!("{handle}.  {record}  {addr}")
+            }),
+            evidence.verify(),
+        ))
+        .remedy(Remedy::new(
+            "Or remove the TXT record and rely on the PDS's well-known answer",
+            [format!("delete:  _atproto.{handle}.  TXT")],
+            evidence.verify(),
+        )),
+    )
+}
+
+/// What a handshake with a handle's name shows.
+enum Shown<'a> {
+    Fine,
+    Alert(&'a str),
+    WrongName(&'a CertificateFact),
+    Untrusted(&'a CertificateFact),
+}
+
+fn shown<'a>(tls: &'a TlsFact) -> Option<Shown<'a>> {
+    if let Some(failure) = &tls.failure {
+        return (failure.kind == FailureKind::TlsAlert).then(|| Shown::Alert(tls.alert.as_deref().unwrap_or("")));
+    }
+    let certificate = tls.certificate.as_ref()?;
+    let trusted = certificate.trust_given
+        || certificate.trust_mozilla == PathVerdict::Trusted
+        || certificate.trust_system == PathVerdict::Trusted;
+    Some(if !trusted {
+        Shown::Untrusted(certificate)
+    } else if !certificate.name_matches {
+        Shown::WrongName(certificate)
+    } else {
+        Shown::Fine
+    })
+}
+
+/// Handshakes at the addresses of the PDS: a handle on somebody else's server is another matter.
+fn handshakes<'a>(evidence: &Evidence<'a>, name: &str) -> Vec<Seen<'a, TlsFact>> {
+    evidence
+        .all_tls()
+        .iter()
+        .filter(|seen| {
+            matches!(seen.body.role, Role::HandleSample | Role::HostedHandle | Role::Handle)
+                && seen.body.sni.as_str() == name
+        })
+        .copied()
+        .collect()
+}
+
+fn certificates(evidence: &Evidence<'_>, domain: &str, sample: &str, accounts: &Accounts<'_>, found: &mut Found) {
+    // The PDS's own certificate must be well, or else that is the story.
+    let Some(host) = evidence.host() else { return };
+    let own: Vec<Line<'_>> = evidence.target_lines().into_iter().filter(Line::shook_hands).collect();
+    let Some(own_tls) = own.iter().filter_map(|line| line.tls).find(|tls| matches!(shown(tls.body), Some(Shown::Fine)))
+    else {
+        return;
+    };
+    let broken: Vec<&str> = accounts.broken.iter().filter(|h| !evidence.addresses(h).is_empty()).copied().collect();
+    let names: Vec<&str> = broken.iter().copied().chain([sample]).collect();
+    let Some((name, seen, state)) = names.iter().find_map(|name| {
+        handshakes(evidence, name).into_iter().find_map(|seen| {
+            let state = shown(seen.body)?;
+            (!matches!(state, Shown::Fine)).then_some((*name, seen, state))
+        })
+    }) else {
+        let fine: Vec<FactId> = handshakes(evidence, sample).iter().map(Seen::id).collect();
+        if !fine.is_empty() {
+            found.rule_out(
+                Code::TlsHandleDomainNoCert,
+                format!("a random name under .{domain} has a valid certificate"),
+                fine.clone(),
+            );
+        }
+        let resolved: Vec<FactId> = evidence.address_answers(sample).iter().map(Seen::id).collect();
+        if !evidence.addresses(sample).is_empty() {
+            found.rule_out(Code::DnsNoWildcard, format!("a random name under .{domain} resolves"), resolved);
+        }
+        return;
+    };
+    let is_sample = name == sample;
+    let who = if is_sample { format!("names under .{domain}") } else { name.to_owned() };
+    let impact = accounts.impact(evidence);
+    let (code, confidence, summary, saw) = match state {
+        Shown::Fine => return,
+        // On-demand issuance refuses names that nobody has, as it should (`/tls-check`).
+        Shown::Alert("InternalError") if is_sample => return,
+        Shown::Alert(alert @ "InternalError") => (
+            Code::TlsOndemandRefused,
+            Confidence::Confirmed,
+            format!("{who} has no certificate and could not get one, so the handle cannot be verified over HTTPS."),
+            format!("the server ends the handshake for {name} with the TLS alert {alert}"),
+        ),
+        Shown::Alert(alert) => (
+            Code::TlsHandleDomainNoCert,
+            if is_sample { Confidence::Likely } else { Confidence::Confirmed },
+            format!("The server has no certificate for {who}, so handles there cannot be verified over HTTPS."),
+            format!("the server ends the handshake for {name} with the TLS alert {alert}"),
+        ),
+        Shown::WrongName(certificate) if reaches_one_level(certificate, domain) => (
+            Code::TlsWildcardOneLevel,
+            Confidence::Confirmed,
+            format!("The wildcard certificate does not reach {who}: a wildcard covers one level only."),
+            format!("the certificate is for {}, which does not cover {name}", list(certificate.names.iter().take(4))),
+        ),
+        Shown::WrongName(certificate) => (
+            Code::TlsHandleDomainNoCert,
+            Confidence::Confirmed,
+            format!("The certificate shown for {who} is for another name, so handles there cannot be verified over HTTPS."),
+            format!("for {name} the server shows a certificate for {}", list(certificate.names.iter().take(4))),
+        ),
+        Shown::Untrusted(certificate) => (
+            Code::TlsHandleDomainNoCert,
+            Confidence::Confirmed,
+            format!("For {who} the server shows a default certificate that nobody trusts."),
+            format!("for {name} it shows a certificate issued by {}", certificate.issuer),
+        ),
+    };
+    let scope = if code == Code::TlsOndemandRefused { Scope::host(name) } else { Scope::default() };
+    let mut cause = Cause::new(code, impact, confidence, summary)
+        .scope(scope)
+        .saw(saw.clone())
+        .because([seen.id(), own_tls.id()])
+        .contrast(
+            "a handshake with the same server, two names",
+            format!("{name}: {saw}"),
+            format!("{host}: a valid certificate"),
+        );
+    for remedy in certificate_remedies(evidence, code, domain, name) {
+        cause = cause.remedy(remedy);
+    }
+    if let Some(validity) = seen.body.certificate.as_ref().map(CertificateFact::validity)
+        && validity != Validity::Valid
+    {
+        cause = cause.saw("and it is out of date");
+    }
+    found.cause(cause);
+}
+
+/// A wildcard above the domain: right for the PDS's own name, one level short for handles.
+fn reaches_one_level(certificate: &CertificateFact, domain: &str) -> bool {
+    certificate
+        .names
+        .iter()
+        .filter_map(|name| name.strip_prefix("*."))
+        .any(|parent| domain.strip_suffix(parent).is_some_and(|rest| rest.ends_with('.')))
+}
+
+fn certificate_remedies(evidence: &Evidence<'_>, code: Code, domain: &str, name: &str) -> Vec<Remedy> {
+    let verify = evidence.verify();
+    if code == Code::TlsOndemandRefused {
+        return vec![Remedy::new(
+            "See why on-demand TLS may not issue for this name",
+            [
+                format!("curl -i 'http://localhost:3000/tls-check?domain={name}'    # on the PDS's machine: must say 200"),
+                "sudo docker logs --tail 50 caddy 2>&1 | grep -iE 'obtain|ask|error'".to_owned(),
+            ],
+            verify,
+        )];
+    }
+    vec![
+        Remedy::new(
+            format!("Get a certificate for *.{domain} as well"),
+            [
+                format!("certbot with a DNS challenge:  certbot certonly --dns-<provider> -d {domain} -d '*.{domain}'"),
+                format!("nginx: server_name {domain} *.{domain}; with that certificate"),
+                format!("Caddy: *.{domain}, {domain} {{ tls {{ on_demand }} reverse_proxy localhost:3000 }}    # with on_demand_tls {{ ask http://localhost:3000/tls-check }}"),
+            ],
+            verify.clone(),
+        ),
+        Remedy::new(
+            "Or verify handles by TXT record, which needs no certificate",
+            [format!("_atproto.<name>.{domain}.  TXT  \"did=did:plc:...\"")],
+            verify,
+        ),
+    ]
+}
+
+/// Does the content of a fact carry a DID? (for the records rule)
+pub(super) fn did_of<'a>(fact: &'a HttpFact) -> Option<&'a str> {
+    match &fact.content {
+        Some(Content::AtprotoDid { did: Some(did) }) if fact.status == Some(200) => Some(did),
+        _ => None,
+    }
+}

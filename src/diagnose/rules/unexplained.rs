@@ -1,0 +1,144 @@
+//! What is seen where no cause explains it. A failing thing is never silent: either a cause above
+//! takes it as its symptom, or it is reported as what it is.
+
+use pdsdoctor_probes::{
+    fact::{FactId, FailureKind, Role},
+    record::{Ended, TargetKind},
+};
+
+use super::{Found, Rule, list};
+use crate::diagnose::{
+    Cause, Code, Confidence, Impact, Remedy, Scope,
+    evidence::{Evidence, Line},
+};
+
+pub(super) const RULE: Rule = Rule {
+    codes: &[
+        Code::PdsUnreachable,
+        Code::AddressUnreachable,
+        Code::PdsNotAnswering,
+        Code::HandlesUnreachable,
+        Code::TargetUnresolved,
+    ],
+    judge,
+};
+
+fn judge(evidence: &Evidence<'_>, found: &mut Found) {
+    found.causes.extend(unresolved(evidence));
+    let lines = evidence.target_lines();
+    addresses(evidence, &lines, found);
+    answers(evidence, &lines, found);
+}
+
+fn unresolved(evidence: &Evidence<'_>) -> Option<Cause> {
+    let target = &evidence.run.target;
+    if evidence.host().is_some() || target.kind == TargetKind::Host || evidence.run.ended != Ended::Complete {
+        return None;
+    }
+    let why = if target.did.is_some() { "its DID document leads to no PDS" } else { "no DID is known for it" };
+    Some(
+        Cause::new(
+            Code::TargetUnresolved,
+            Impact::Broken,
+            Confidence::Likely,
+            format!("{} leads to no PDS: {why}.", target.input),
+        )
+        .because(evidence.all_dns().iter().filter(|seen| seen.body.role == Role::Handle).map(|seen| seen.id()).take(8))
+        .settle("the PDS's host name as the target")
+        .remedy(Remedy::new("Name the PDS's host", ["pdsdoctor check <host of the PDS>"], evidence.verify())),
+    )
+}
+
+fn addresses(evidence: &Evidence<'_>, lines: &[Line<'_>], found: &mut Found) {
+    let closed: Vec<&Line<'_>> = lines
+        .iter()
+        .filter(|line| !line.connected() && line.connect_failure() != Some(FailureKind::NetworkUnreachable))
+        .filter(|line| !evidence.family_fails(line.family()))
+        .collect();
+    if closed.is_empty() {
+        return;
+    }
+    let ids: Vec<FactId> = closed.iter().flat_map(|line| line.ids()).collect();
+    let shown = list(closed.iter().map(|line| line.addr));
+    let host = evidence.name();
+    if lines.iter().any(Line::connected) {
+        for line in closed {
+            // Silence of a family that nothing else here has used is not the target's for certain.
+            let doubtful = line.connect_failure() == Some(FailureKind::Timeout)
+                && evidence.family_works(line.family()).is_none()
+                && !lines.iter().any(|other| other.family() == line.family() && other.connected());
+            let impact = if doubtful { Impact::Risk } else { Impact::Degraded };
+            let confidence = if doubtful { Confidence::Possible } else { Confidence::Likely };
+            found.cause(
+                Cause::new(
+                    Code::AddressUnreachable,
+                    impact,
+                    confidence,
+                    format!("{host}: the address {} does not answer, others do.", line.addr),
+                )
+                .scope(Scope { family: Some(line.family()), ..Scope::default() })
+                .because(line.ids())
+                .remedy(Remedy::new(
+                    "Remove the address from the DNS, or mend the machine behind it",
+                    [format!("delete:  {host}.  {}  {}", if line.addr.is_ipv6() { "AAAA" } else { "A" }, line.addr)],
+                    evidence.verify(),
+                )),
+            );
+        }
+    } else {
+        found.cause(
+            Cause::new(
+                Code::PdsUnreachable,
+                Impact::Broken,
+                Confidence::Possible,
+                format!("{host} cannot be reached at {shown}."),
+            )
+            .because(ids)
+            .settle("the same from another network")
+            .remedy(Remedy::new(
+                "See whether the machine is on and its ports are open",
+                ["sudo ss -ltnp 'sport = :443'"],
+                evidence.verify(),
+            )),
+        );
+    }
+}
+
+/// TLS works, and yet nothing that a PDS would say.
+fn answers(evidence: &Evidence<'_>, lines: &[Line<'_>], found: &mut Found) {
+    let host = evidence.name();
+    for line in lines.iter().filter(|line| line.shook_hands() && !line.is_pds()) {
+        let facts: Vec<_> = [line.describe, line.health].into_iter().flatten().collect();
+        let Some(seen) = facts.first() else { continue };
+        let what = match (&seen.body.failure, seen.body.status) {
+            (Some(failure), _) => match failure.kind {
+                FailureKind::Timeout => format!("no answer came within {} ms", seen.took()),
+                FailureKind::TooSlow => format!("the answer did not end within {} ms", seen.took()),
+                FailureKind::TooLarge => "the answer is larger than any PDS's".to_owned(),
+                FailureKind::Closed => "the connection was closed without an answer".to_owned(),
+                FailureKind::Reset => "the connection was reset".to_owned(),
+                FailureKind::NotHttp => "what came back is not HTTP".to_owned(),
+                _ => failure.detail.to_string(),
+            },
+            (None, status) => format!("HTTP {}", status.unwrap_or(0)),
+        };
+        let elsewhere = lines.iter().any(Line::is_pds);
+        found.cause(
+            Cause::new(
+                Code::PdsNotAnswering,
+                if elsewhere { Impact::Degraded } else { Impact::Broken },
+                Confidence::Likely,
+                format!("{host} accepts connections, but does not answer as a PDS: {what}."),
+            )
+            .scope(Scope { family: Some(line.family()), ..Scope::default() })
+            .saw(format!("{}: {what}", line.addr))
+            .because(line.ids())
+            .settle("the log of the proxy and of the PDS at the time of the check")
+            .remedy(Remedy::new(
+                "Look into both logs, then restart",
+                ["sudo docker logs --tail 50 pds", "sudo docker logs --tail 50 caddy", "sudo systemctl restart pds"],
+                evidence.verify(),
+            )),
+        );
+    }
+}
