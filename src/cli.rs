@@ -236,9 +236,8 @@ const OUTPUT: &str = "Output";
 impl Check {
     /// What the engine needs to know.
     pub fn options(&self) -> Result<CheckOptions, String> {
-        let chosen = |probe: &ProbeName| {
-            (self.only.is_empty() || self.only.contains(probe)) && !self.skip.contains(probe)
-        };
+        let chosen =
+            |probe: &ProbeName| (self.only.is_empty() || self.only.contains(probe)) && !self.skip.contains(probe);
         let probes: Vec<_> = ProbeName::iter().filter(chosen).collect();
         if probes.is_empty() {
             return Err("--only and --skip leave no probe to run".to_owned());
@@ -292,8 +291,7 @@ pub fn man() -> std::io::Result<String> {
 }
 
 fn probe_parser() -> impl TypedValueParser<Value = ProbeName> {
-    PossibleValuesParser::new(ProbeName::iter().map(<&'static str>::from))
-        .try_map(|name| name.parse::<ProbeName>())
+    PossibleValuesParser::new(ProbeName::iter().map(<&'static str>::from)).try_map(|name| name.parse::<ProbeName>())
 }
 
 fn fail_on_parser() -> impl TypedValueParser<Value = FailOn> {

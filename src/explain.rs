@@ -22,8 +22,7 @@ pub fn explain(name: &str, style: &Style) -> Result<String, String> {
     let wanted = name.trim().to_ascii_lowercase();
     let Ok(code) = wanted.parse::<Code>() else {
         let near = nearest(&wanted);
-        let near =
-            if near.is_empty() { String::new() } else { format!(" Did you mean {}?", near.join(" or ")) };
+        let near = if near.is_empty() { String::new() } else { format!(" Did you mean {}?", near.join(" or ")) };
         return Err(format!("no cause is called {name:?}.{near} `pdsdoctor list causes` shows all."));
     };
     let mut page = Page::new(style);
@@ -62,7 +61,7 @@ fn show(page: &mut Page, text: &str) {
             continue;
         }
         if fenced {
-            page.paste(4, line);
+            page.whole(4, line);
         } else if let Some(heading) = line.strip_prefix("### ") {
             flush(page, &mut paragraph, &mut item);
             page.gap();
@@ -207,13 +206,11 @@ mod tests {
     /// Names in backticks that look like causes are causes.
     #[test]
     fn references_between_sections_lead_somewhere() {
-        let prefixes =
-            ["dns-", "tls-", "v6-", "fw-", "svc-", "proxy-", "oauth-", "id-", "host-", "app-", "this-side-"];
+        let prefixes = ["dns-", "tls-", "v6-", "fw-", "svc-", "proxy-", "oauth-", "id-", "host-", "app-", "this-side-"];
         for (name, text) in sections() {
             for quoted in text.split('`').skip(1).step_by(2) {
                 let looks = prefixes.iter().any(|prefix| quoted.starts_with(prefix));
-                let is_word =
-                    quoted.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+                let is_word = quoted.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
                 let is_route = ["oauth-protected-resource", "oauth-authorization-server"].contains(&quoted);
                 assert!(!looks || !is_word || is_route || quoted.parse::<Code>().is_ok(), "{name}: {quoted}");
             }

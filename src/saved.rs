@@ -13,9 +13,8 @@ pub const SIZE_LIMIT: u64 = 32 * 1024 * 1024;
 
 /// Reads a saved run; `-` is standard input.
 pub fn read(path: &Path) -> Result<Run, String> {
-    let bytes =
-        if path == Path::new("-") { bounded(io::stdin().lock()) } else { File::open(path).and_then(bounded) }
-            .map_err(|error| error.to_string())?;
+    let bytes = if path == Path::new("-") { bounded(io::stdin().lock()) } else { File::open(path).and_then(bounded) }
+        .map_err(|error| error.to_string())?;
     let Some(bytes) = bytes else {
         return Err(format!("larger than {} MiB: no saved run", SIZE_LIMIT / 1024 / 1024));
     };
@@ -35,8 +34,7 @@ pub fn parse(bytes: &[u8]) -> Result<Run, String> {
     struct Form {
         schema: Option<String>,
     }
-    let form: Form =
-        serde_json::from_slice(bytes).map_err(|error| format!("not a JSON object of a run: {error}"))?;
+    let form: Form = serde_json::from_slice(bytes).map_err(|error| format!("not a JSON object of a run: {error}"))?;
     let schema = form.schema.unwrap_or_default();
     if schema != RUN_SCHEMA {
         return Err(match schema.split_once("/v") {
@@ -49,8 +47,7 @@ pub fn parse(bytes: &[u8]) -> Result<Run, String> {
             _ => format!("not a saved run: its \"schema\" is not {RUN_SCHEMA:?}"),
         });
     }
-    let mut run: Run =
-        serde_json::from_slice(bytes).map_err(|error| format!("a damaged saved run: {error}"))?;
+    let mut run: Run = serde_json::from_slice(bytes).map_err(|error| format!("a damaged saved run: {error}"))?;
     // A file edited by hand must not break what judging relies on: order and distinct ids.
     run.put_in_order();
     Ok(run)

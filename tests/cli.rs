@@ -68,10 +68,7 @@ fn the_table_of_exit_statuses_is_quoted_everywhere() {
         let code = status.code();
         assert!(usage.contains(&format!("| {code} | {meaning} |")), "docs/usage.md: {code}");
         let line = format!("{code:>3}  {meaning}");
-        assert!(
-            help.iter().all(|help| help.lines().any(|help| help.trim_start() == line.trim_start())),
-            "{line}"
-        );
+        assert!(help.iter().all(|help| help.lines().any(|help| help.trim_start() == line.trim_start())), "{line}");
     }
     let codes: Vec<u8> = exit::TABLE.iter().map(|(status, _)| status.code()).collect();
     assert_eq!(codes, [0, 1, 2, 3, 4, 130]);
@@ -190,9 +187,8 @@ fn terminal_escapes_in_a_saved_run_do_not_reach_the_terminal() {
     for args in [&["replay", &path][..], &["replay", &path, "-v"], &["replay", &path, "--format", "json"]] {
         let ended = run(args);
         assert!([0, 1, 3].contains(&ended.status), "{}", ended.err);
-        let obeyed = |c: char| {
-            (c.is_control() && c != '\n') || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
-        };
+        let obeyed =
+            |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}');
         assert!(!ended.out.contains(obeyed), "{args:?}");
     }
 }
@@ -214,9 +210,7 @@ fn colour_follows_the_environment() {
 #[test]
 fn without_utf_8_the_text_is_ascii() {
     let (_folder, path) = saved_run(&samples::hostile());
-    for args in
-        [&["replay", &path, "-v"][..], &["explain", "oauth-client-metadata-egress"], &["list", "causes"]]
-    {
+    for args in [&["replay", &path, "-v"][..], &["explain", "oauth-client-metadata-egress"], &["list", "causes"]] {
         let ended = ended(pdsdoctor(args).env("LC_ALL", "C"));
         assert!(ended.out.is_ascii(), "{args:?}: {}", ended.out);
     }
@@ -224,7 +218,7 @@ fn without_utf_8_the_text_is_ascii() {
 
 #[test]
 fn lines_keep_to_the_width() {
-    let (_folder, path) = saved_run(&samples::silent_v6());
+    let (_folder, path) = saved_run(&samples::healthy());
     for (columns, most) in [("60", 60), ("80", 80), ("200", 110)] {
         for args in [&["list", "causes"][..], &["replay", &path, "-v"]] {
             let ended = ended(pdsdoctor(args).env("COLUMNS", columns));

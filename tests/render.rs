@@ -38,10 +38,7 @@ fn text_reports() {
     insta::assert_snapshot!("text_wide", text(&sample, Style { width: 110, ..STYLE }));
     insta::assert_snapshot!("text_ascii", text(&sample, Style { unicode: false, ..STYLE }));
     insta::assert_snapshot!("text_quiet", text(&sample, Style { detail: Detail::Quiet, ..STYLE }));
-    insta::assert_snapshot!(
-        "text_verbose",
-        text(&samples::healthy(), Style { detail: Detail::Verbose, ..STYLE })
-    );
+    insta::assert_snapshot!("text_verbose", text(&samples::healthy(), Style { detail: Detail::Verbose, ..STYLE }));
     let colored = text(&sample, Style { color: true, ..STYLE });
     insta::assert_snapshot!("text_color", colored.replace('\u{1b}', "ESC"));
 }
@@ -71,16 +68,7 @@ fn no_line_is_wider_than_the_terminal_but_those_to_paste() {
     for sample in samples::all() {
         for style in styles() {
             for line in text(&sample, style).lines() {
-                let paste = [
-                    "NODE_OPTIONS",
-                    "systemctl",
-                    "sysctl",
-                    "sudo",
-                    "pdsdoctor ",
-                    "curl ",
-                    "More: ",
-                    "Again: ",
-                ];
+                let paste = ["NODE_OPTIONS", "systemctl", "sysctl", "sudo", "pdsdoctor ", "curl ", "More: ", "Again: "];
                 let is_paste = paste.iter().any(|start| line.trim_start().starts_with(start));
                 assert!(is_paste || columns(line) <= style.width, "{}: {style:?}: {line:?}", sample.name);
             }

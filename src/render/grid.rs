@@ -187,11 +187,7 @@ fn row(run: &Run, role: Role, addr: IpAddr) -> Row {
             _ => None,
         });
         // Of several exchanges the one that went wrong counts, else the first.
-        cells.reduce(
-            |first, next| {
-                if first.tone != Tone::Bad && next.tone == Tone::Bad { next } else { first }
-            },
-        )
+        cells.reduce(|first, next| if first.tone != Tone::Bad && next.tone == Tone::Bad { next } else { first })
     };
     let cells = [
         dns_cell(run, role, addr),
@@ -277,9 +273,8 @@ fn tls_cell(fact: &TlsFact, took_ms: u64) -> Cell {
 
 /// What a client would hold against the certificate, in a word.
 pub fn certificate_problem(certificate: &CertificateFact) -> Option<&'static str> {
-    let trusted = |path: PathVerdict| {
-        certificate.trust_given || matches!(path, PathVerdict::Trusted | PathVerdict::NoStore)
-    };
+    let trusted =
+        |path: PathVerdict| certificate.trust_given || matches!(path, PathVerdict::Trusted | PathVerdict::NoStore);
     match certificate.validity() {
         Validity::Expired => Some("expired"),
         Validity::NotYet => Some("too new"),
@@ -338,17 +333,14 @@ fn place_pars(run: &Run, ours: &mut [Group], theirs: &mut [Group]) -> Vec<String
     let reference = pars(run, Role::Reference);
     let mut notes: Vec<(&Text, String)> = Vec::new();
     for par in &target {
-        let twin = reference
-            .iter()
-            .find(|twin| twin.fact.arm == par.fact.arm && twin.fact.client == par.fact.client);
+        let twin = reference.iter().find(|twin| twin.fact.arm == par.fact.arm && twin.fact.client == par.fact.client);
         let differs = twin.is_some_and(|twin| {
             !par.stage.is_expected(par.fact.arm) && discriminant(&twin.stage) != discriminant(&par.stage)
         });
         place(ours, par, differs);
         if let (true, Some(twin)) = (differs, twin) {
-            let side = |par: &Par<'_>| {
-                format!("{} {} ({} ms)", host_of(&par.fact.server), par.stage.words(), par.took_ms)
-            };
+            let side =
+                |par: &Par<'_>| format!("{} {} ({} ms)", host_of(&par.fact.server), par.stage.words(), par.took_ms);
             // One note for each client: of the document nobody asked for before, where there is one.
             let note = format!("{}; {}", side(par), side(twin));
             match notes.iter_mut().find(|(client, _)| *client == &par.fact.client) {
@@ -396,9 +388,7 @@ fn par_cell(par: &Par<'_>, differs: bool) -> Cell {
     }
     let word = match &par.stage {
         Stage::NoRoute(kind) => word(*kind).to_owned(),
-        Stage::NotAPds | Stage::ServerError => {
-            par.fact.status.map_or("no".to_owned(), |code| code.to_string())
-        }
+        Stage::NotAPds | Stage::ServerError => par.fact.status.map_or("no".to_owned(), |code| code.to_string()),
         Stage::RequestRefused => "refused".to_owned(),
         Stage::ClientIdRefused => "bad id".to_owned(),
         Stage::DocumentNotObtained(_) => "no doc".to_owned(),

@@ -5,8 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use pdsdoctor_probes::{
     dns_fact::{DnsFact, DnsOutcome, DnsPurpose, RecordType, SystemDnsFact, SystemDnsOutcome},
     fact::{
-        ConnectFact, Fact, FactBody, FactId, Failure, FailureKind, Family, OwnNetworkFact, ProbeName, Role,
-        Vantage,
+        ConnectFact, Fact, FactBody, FactId, Failure, FailureKind, Family, OwnNetworkFact, ProbeName, Role, Vantage,
     },
     http_fact::{BodyClass, BodyFact, Content, HttpFact, HttpPurpose},
     par_fact::{ParArm, ParFact},
@@ -41,15 +40,9 @@ impl Facts {
     }
 
     pub(super) fn own(&mut self, family: Family, source: Option<&str>) {
-        let failure =
-            source.is_none().then(|| Failure::new(FailureKind::NetworkUnreachable, "Network is unreachable"));
+        let failure = source.is_none().then(|| Failure::new(FailureKind::NetworkUnreachable, "Network is unreachable"));
         let source = source.map(ip);
-        self.add(
-            ProbeName::OwnNetwork,
-            0,
-            0,
-            FactBody::OwnNetwork(OwnNetworkFact { family, source, failure }),
-        );
+        self.add(ProbeName::OwnNetwork, 0, 0, FactBody::OwnNetwork(OwnNetworkFact { family, source, failure }));
     }
 
     pub(super) fn dns(
@@ -83,14 +76,7 @@ impl Facts {
         self.add(ProbeName::Dns, 1, 18, FactBody::SystemDns(body));
     }
 
-    pub(super) fn connect(
-        &mut self,
-        role: Role,
-        host: &str,
-        addr: &str,
-        took_ms: u64,
-        failure: Option<FailureKind>,
-    ) {
+    pub(super) fn connect(&mut self, role: Role, host: &str, addr: &str, took_ms: u64, failure: Option<FailureKind>) {
         let failure = failure.map(|kind| Failure::new(kind, ""));
         let body = ConnectFact { role, host: t(host), addr: ip(addr), port: 443, failure };
         self.add(ProbeName::Tcp, 20, took_ms, FactBody::Connect(body));
@@ -111,15 +97,7 @@ impl Facts {
         self.add(ProbeName::Tls, 60, took_ms, FactBody::Tls(body));
     }
 
-    pub(super) fn http(
-        &mut self,
-        role: Role,
-        host: &str,
-        addr: &str,
-        took_ms: u64,
-        purpose: HttpPurpose,
-        path: &str,
-    ) {
+    pub(super) fn http(&mut self, role: Role, host: &str, addr: &str, took_ms: u64, purpose: HttpPurpose, path: &str) {
         let body = HttpFact {
             role,
             purpose,
@@ -141,15 +119,7 @@ impl Facts {
         self.add(ProbeName::Http, 110, took_ms, FactBody::Http(body));
     }
 
-    pub(super) fn par(
-        &mut self,
-        role: Role,
-        host: &str,
-        addr: &str,
-        arm: ParArm,
-        took_ms: u64,
-        answer: (&str, &str),
-    ) {
+    pub(super) fn par(&mut self, role: Role, host: &str, addr: &str, arm: ParArm, took_ms: u64, answer: (&str, &str)) {
         let client = if arm == ParArm::Localhost { "http://localhost" } else { CLIENT };
         let client_id = match arm {
             ParArm::CacheBusted => format!("{CLIENT}?pdsdoctor=7f3a"),
@@ -180,14 +150,7 @@ impl Facts {
         self.connect(role, host, addr, rtt, None);
         self.tls(role, host, addr, 2 * rtt + 3);
         self.http(role, host, addr, rtt + 4, HttpPurpose::Health, "/xrpc/_health");
-        self.http(
-            role,
-            host,
-            addr,
-            rtt + 5,
-            HttpPurpose::ProtectedResource,
-            "/.well-known/oauth-protected-resource",
-        );
+        self.http(role, host, addr, rtt + 5, HttpPurpose::ProtectedResource, "/.well-known/oauth-protected-resource");
         let path = "/.well-known/oauth-authorization-server";
         self.http(role, host, addr, rtt + 6, HttpPurpose::AuthorizationServer, path);
     }

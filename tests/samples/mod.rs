@@ -5,8 +5,7 @@ mod facts;
 
 use facts::{Facts, t};
 use pdsdoctor::diagnose::{
-    Cause, Code, Confidence, Contrast, Diagnosis, Healthy, Impact, Remedy, Risk, RuledOut, Scope, Symptom,
-    Verdict,
+    Cause, Code, Confidence, Contrast, Diagnosis, Healthy, Impact, Remedy, Risk, RuledOut, Scope, Symptom, Verdict,
 };
 use pdsdoctor_probes::{
     dns_fact::{DnsOutcome, RecordType},
@@ -26,15 +25,7 @@ pub(crate) struct Sample {
 
 /// All of them.
 pub(crate) fn all() -> Vec<Sample> {
-    vec![
-        first_field_report(),
-        healthy(),
-        silent_v6(),
-        name_not_found(),
-        inconclusive(),
-        interrupted(),
-        hostile(),
-    ]
+    vec![first_field_report(), healthy(), silent_v6(), name_not_found(), inconclusive(), interrupted(), hostile()]
 }
 
 fn run(host: &str, build: impl FnOnce(&mut Facts)) -> Run {
@@ -55,17 +46,8 @@ fn run(host: &str, build: impl FnOnce(&mut Facts)) -> Run {
             handle: None,
             did: None,
         },
-        reference: Some(Reference {
-            host: t("tngl.sh"),
-            origin: t("https://tngl.sh"),
-            given: false,
-            entryway: false,
-        }),
-        settings: Settings {
-            client_ids: vec![t(CLIENT)],
-            sample_label: t("pdsdoctor-x7k2"),
-            ..Settings::default()
-        },
+        reference: Some(Reference { host: t("tngl.sh"), origin: t("https://tngl.sh"), given: false, entryway: false }),
+        settings: Settings { client_ids: vec![t(CLIENT)], sample_label: t("pdsdoctor-x7k2"), ..Settings::default() },
         facts: facts.list,
         not_measured: vec![],
     };
@@ -93,10 +75,7 @@ fn healthy_lines() -> Vec<Healthy> {
         line(ProbeName::Tls, "certificate from Let's Encrypt, valid for 32 days, covers hosted handles"),
         line(ProbeName::Http, "reference PDS 0.5.9 answers on both addresses; its clock is right"),
         line(ProbeName::OauthDiscovery, "both OAuth documents are complete; the issuer is the PDS itself"),
-        line(
-            ProbeName::Par,
-            "a login request gets as far as at tngl.sh; the PDS fetches tangled.org's metadata",
-        ),
+        line(ProbeName::Par, "a login request gets as far as at tngl.sh; the PDS fetches tangled.org's metadata"),
         line(ProbeName::Identity, "nothing to look up: a host was named"),
     ]
 }
@@ -208,15 +187,13 @@ pub(crate) fn first_field_report() -> Sample {
     };
     let diagnosis = Diagnosis {
         verdict: Verdict::Broken,
-        headline:
-            "pds.example.com is up, but logins to tangled.org fail: the PDS cannot fetch the app's metadata."
-                .to_owned(),
+        headline: "pds.example.com is up, but logins to tangled.org fail: the PDS cannot fetch the app's metadata."
+            .to_owned(),
         causes: vec![cause],
         ruled_out: vec![
             RuledOut {
                 code: Code::OauthUnsupportedScope,
-                why: "pds.example.com and tngl.sh list the same scopes, and neither answer is about scopes"
-                    .to_owned(),
+                why: "pds.example.com and tngl.sh list the same scopes, and neither answer is about scopes".to_owned(),
                 because: pars.clone(),
             },
             RuledOut {

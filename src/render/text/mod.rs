@@ -4,6 +4,7 @@ mod healthy;
 mod page;
 mod paint;
 mod sick;
+mod steps;
 mod table;
 mod timeline;
 

@@ -86,31 +86,9 @@ impl Page {
     }
 
     /// A line to paste: never broken, however long, since a broken command does not work.
-    pub fn paste(&mut self, indent: usize, line: &str) {
-        if is_damaged(line) {
-            return self.hanging(indent, 2, line, Ink::Plain);
-        }
+    pub fn whole(&mut self, indent: usize, line: &str) {
         let line = self.clean(line);
-        let fits = indent + width(&line) <= self.style.width;
-        self.raw(if fits { indent } else { indent.min(2) }, &line, Ink::Code);
-    }
-
-    /// The same beside a label.
-    pub fn labelled_paste(&mut self, indent: usize, label: &str, columns: usize, line: &str) {
-        if is_damaged(line) {
-            return self.labelled(indent, label, columns, line, Ink::Plain);
-        }
-        let line = self.clean(line);
-        let fits = indent + columns + width(&line) <= self.style.width;
-        let label = pad(label, columns);
-        self.out.push_str(&" ".repeat(indent));
-        self.out.push_str(&self.paint.ink(&label, Ink::Strong));
-        if !fits {
-            self.end_line();
-            self.out.push_str("  ");
-        }
-        self.out.push_str(&self.paint.ink(&line, Ink::Code));
-        self.end_line();
+        self.raw(indent, &line, Ink::Code);
     }
 
     /// Pieces that are known to fit, side by side.
@@ -124,11 +102,7 @@ impl Page {
 
     /// A cell of a table.
     pub fn padded(&self, text: &str, columns: usize, right: bool) -> String {
-        if right {
-            format!("{}{text}", " ".repeat(columns.saturating_sub(width(text))))
-        } else {
-            pad(text, columns)
-        }
+        if right { format!("{}{text}", " ".repeat(columns.saturating_sub(width(text)))) } else { pad(text, columns) }
     }
 
     fn raw(&mut self, indent: usize, line: &str, ink: Ink) {
@@ -143,9 +117,4 @@ impl Page {
         }
         self.out.push('\n');
     }
-}
-
-/// Foreign text that had to be cleaned: nothing that anybody should paste.
-fn is_damaged(line: &str) -> bool {
-    clean(line, true).contains('\u{FFFD}')
 }

@@ -2,7 +2,7 @@
 
 use pdsdoctor_probes::record::Run;
 
-use super::{Ink, Page, again, counts, mark, table, timeline};
+use super::{Ink, Page, again, counts, mark, steps, table, timeline};
 use crate::{
     diagnose::{Cause, Confidence, Contrast, Diagnosis, Remedy, Risk, Scope},
     render::{grid, style::Detail, wrap::width},
@@ -25,7 +25,7 @@ pub(super) fn show(page: &mut Page, run: &Run, diagnosis: &Diagnosis) {
     page.text(0, &counts(run), Ink::Dim);
     for (index, cause) in diagnosis.causes.iter().enumerate() {
         page.gap();
-        show_cause(page, index, cause, &diagnosis.causes, verbose);
+        show_cause(page, index, cause, diagnosis, verbose);
     }
     table::show(page, &grid::grid(run));
     if (verbose || diagnosis.causes.is_empty()) && !diagnosis.healthy.is_empty() {
@@ -43,8 +43,7 @@ pub(super) fn show(page: &mut Page, run: &Run, diagnosis: &Diagnosis) {
     if !diagnosis.not_measured.is_empty() {
         heading(page, "Not measured:");
         for missing in &diagnosis.not_measured {
-            let needs =
-                if missing.needs.is_empty() { String::new() } else { format!(" (needs {})", missing.needs) };
+            let needs = if missing.needs.is_empty() { String::new() } else { format!(" (needs {})", missing.needs) };
             page.hanging(2, 2, &format!("{}: {}{needs}", missing.probe, missing.why), Ink::Plain);
         }
     }
@@ -54,9 +53,9 @@ pub(super) fn show(page: &mut Page, run: &Run, diagnosis: &Diagnosis) {
     }
     page.gap();
     if let Some(cause) = diagnosis.causes.first() {
-        page.paste(0, &format!("More:   pdsdoctor explain {}", cause.code));
+        page.whole(0, &format!("More:   pdsdoctor explain {}", cause.code));
     }
-    page.paste(0, &format!("Again:  {}", again(run)));
+    page.whole(0, &format!("Again:  {}", again(run)));
 }
 
 fn heading(page: &mut Page, title: &str) {
@@ -64,7 +63,7 @@ fn heading(page: &mut Page, title: &str) {
     page.text(0, title, Ink::Strong);
 }
 
-fn show_cause(page: &mut Page, index: usize, cause: &Cause, all: &[Cause], verbose: bool) {
+fn show_cause(page: &mut Page, index: usize, cause: &Cause, diagnosis: &Diagnosis, verbose: bool) {
     let short = index > 0 && !verbose;
     let (sign, ink) = mark(cause.impact, page.style());
     let number = index + 1;
@@ -75,7 +74,8 @@ fn show_cause(page: &mut Page, index: usize, cause: &Cause, all: &[Cause], verbo
     let scope = scope_words(&cause.scope);
     let separator = if scope.is_empty() { "" } else { " · " };
     page.hanging(2, 2, &format!("{}{separator}{scope}", cause.code), Ink::Dim);
-    if !cause.summary.is_empty() {
+    // The headline is often the first cause's summary: once is enough.
+    if !cause.summary.is_empty() && cause.summary != diagnosis.headline {
         page.text(2, &cause.summary, Ink::Plain);
     }
 
@@ -94,7 +94,7 @@ fn show_cause(page: &mut Page, index: usize, cause: &Cause, all: &[Cause], verbo
         page.labelled(2, "Settle", LABEL, settle, Ink::Plain);
     }
     for (line, code) in cause.contributing.iter().enumerate() {
-        let place = all.iter().position(|other| other.code == *code).map(|place| place + 1);
+        let place = diagnosis.causes.iter().position(|other| other.code == *code).map(|place| place + 1);
         let place = place.map_or(String::new(), |place| format!(" (see {place})"));
         let text = format!("{code}{place}");
         page.labelled(2, if line == 0 { "Due to" } else { "" }, LABEL, &text, Ink::Plain);
@@ -126,26 +126,19 @@ fn show_contrast(page: &mut Page, label: &str, contrast: &Contrast) {
 
 /// `name: result`, where the name is short enough to stand as a label.
 fn side(text: &str) -> Option<(&str, &str)> {
-    text.split_once(": ")
-        .filter(|(name, rest)| !name.is_empty() && !rest.is_empty() && width(name) <= SIDE_NAME)
+    text.split_once(": ").filter(|(name, rest)| !name.is_empty() && !rest.is_empty() && width(name) <= SIDE_NAME)
 }
 
 fn show_remedies(page: &mut Page, cause: &Cause, short: bool) {
     let Some((best, others)) = cause.remedies.split_first() else { return };
     show_remedy(page, "Fix", best);
     if !best.verify.is_empty() {
-        labelled_step(page, "Check", &best.verify);
+        steps::labelled(page, "Check", LABEL, &best.verify);
     }
     for other in others {
         if short {
             let disruptive = if other.risk == Risk::Disruptive { " (disruptive)" } else { "" };
-            page.labelled(
-                2,
-                "Or",
-                LABEL,
-                &format!("{}{disruptive}{}", other.title, proven(other)),
-                Ink::Plain,
-            );
+            page.labelled(2, "Or", LABEL, &format!("{}{disruptive}{}", other.title, proven(other)), Ink::Plain);
         } else {
             show_remedy(page, "Or", other);
         }
@@ -158,65 +151,17 @@ fn proven(remedy: &Remedy) -> &'static str {
 
 fn show_remedy(page: &mut Page, label: &str, remedy: &Remedy) {
     page.labelled(2, label, LABEL, &format!("{}{}", remedy.title, proven(remedy)), Ink::Plain);
-    for line in &remedy.steps {
-        step(page, line);
-    }
+    steps::show(page, &remedy.steps);
     if remedy.risk == Risk::Disruptive {
         let risk = "interrupts the service, or changes what others depend on";
         page.labelled(2, "Risk", LABEL, risk, Ink::Warning);
     }
     for (line, undo) in remedy.undo.iter().enumerate() {
-        labelled_step(page, if line == 0 { "Undo" } else { "" }, undo);
+        steps::labelled(page, if line == 0 { "Undo" } else { "" }, LABEL, undo);
     }
-}
-
-/// A line to paste stays whole; an instruction is wrapped.
-fn step(page: &mut Page, line: &str) {
-    const INDENT: usize = 2 + LABEL + 2;
-    if is_prose(line) { page.hanging(INDENT, 2, line, Ink::Plain) } else { page.paste(INDENT, line) }
-}
-
-fn labelled_step(page: &mut Page, label: &str, line: &str) {
-    if is_prose(line) {
-        page.labelled(2, label, LABEL, line, Ink::Plain);
-    } else {
-        page.labelled_paste(2, label, LABEL, line);
-    }
-}
-
-/// Instructions are sentences: a capital, small letters, a space. Commands, settings and
-/// configuration lines do not begin like that.
-fn is_prose(line: &str) -> bool {
-    let word = line.split(' ').next().unwrap_or_default();
-    let mut letters = word.chars();
-    let capital = letters.next().is_some_and(char::is_uppercase);
-    capital && line.contains(' ') && letters.all(|c| c.is_lowercase() || c == ',' || c == ':')
 }
 
 fn scope_words(scope: &Scope) -> String {
     let family = scope.family.map(|family| family.to_string());
     [scope.host.clone(), family, scope.vantage.clone()].into_iter().flatten().collect::<Vec<_>>().join(" · ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_prose;
-
-    #[test]
-    fn instructions_are_told_from_lines_to_paste() {
-        for prose in ["Open port 443 in the provider's console.", "In Caddy, add:", "A record: delete it"] {
-            assert!(is_prose(prose), "{prose}");
-        }
-        for paste in [
-            "NODE_OPTIONS=--network-family-autoselection-attempt-timeout=5000",
-            "docker compose up -d",
-            "*.pds.example.com. 300 IN A 192.0.2.7",
-            "proxy_set_header Host $host;",
-            "    reverse_proxy localhost:3000",
-            "PDS_HOSTNAME=pds.example.com",
-            "Restart",
-        ] {
-            assert!(!is_prose(paste), "{paste}");
-        }
-    }
 }
