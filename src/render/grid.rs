@@ -209,7 +209,12 @@ fn dns_cell(run: &Run, role: Role, addr: IpAddr) -> Option<Cell> {
         FactBody::SystemDns(f) if f.role == role && f.addresses.contains(&addr) => Some(fact.took_ms),
         _ => None,
     });
-    direct.min().or_else(|| system.min()).map(Cell::good)
+    let given = || {
+        let host = run.target.host.as_ref().filter(|_| role == Role::Target)?;
+        let said = run.settings.resolved_by_user.iter().any(|name| name.eq_ignore_ascii_case(host));
+        said.then(|| Cell { text: "given".to_owned(), tone: Tone::Good })
+    };
+    direct.min().or_else(|| system.min()).map(Cell::good).or_else(given)
 }
 
 /// Why a name led to no address.

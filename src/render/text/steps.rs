@@ -4,7 +4,7 @@ use super::{Ink, Page};
 use crate::render::wrap::{clean, pad, width};
 
 /// Beneath what stands beside labels, if there is room.
-const ROOMY: usize = 11;
+const ROOMY: usize = 13;
 /// Else further left: commands are long.
 const INDENT: usize = 6;
 
