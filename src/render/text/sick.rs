@@ -12,6 +12,8 @@ use crate::{
 const LABEL: usize = 9;
 /// Causes after the first show this many lines of what was seen.
 const SEEN_LATER: usize = 1;
+/// Beside a name longer than this, a long result has no room: it stands beneath it.
+const SIDE_BESIDE: usize = 26;
 /// A name longer than this is no label for a side of a contrast.
 const SIDE_NAME: usize = 40;
 
@@ -114,6 +116,15 @@ fn show_contrast(page: &mut Page, label: &str, contrast: &Contrast) {
         (Some((this, mine)), Some((that, theirs))) => {
             let (this, that) = (page.clean(this), page.clean(that));
             let columns = width(&this).max(width(&that)) + 2;
+            let room = page.style().width.saturating_sub(indent + columns);
+            let fits = [mine, theirs].iter().all(|text| width(text) <= room);
+            if !fits && columns > SIDE_BESIDE {
+                for (name, result, ink) in [(&this, mine, Ink::Bad), (&that, theirs, Ink::Good)] {
+                    page.text(indent, name, ink);
+                    page.text(indent + 2, result, Ink::Plain);
+                }
+                return;
+            }
             page.labelled_in(indent, (&this, Ink::Bad), columns, mine, Ink::Plain);
             page.labelled_in(indent, (&that, Ink::Good), columns, theirs, Ink::Plain);
         }
@@ -131,16 +142,18 @@ fn side(text: &str) -> Option<(&str, &str)> {
 
 fn show_remedies(page: &mut Page, cause: &Cause, short: bool) {
     let Some((best, others)) = cause.remedies.split_first() else { return };
-    show_remedy(page, "Fix", best);
+    show_remedy(page, "Fix", &best.title, best);
     if !best.verify.is_empty() {
         steps::labelled(page, "Check", LABEL, &best.verify);
     }
     for other in others {
         if short {
             let disruptive = if other.risk == Risk::Disruptive { " (disruptive)" } else { "" };
-            page.labelled(2, "Or", LABEL, &format!("{}{disruptive}{}", other.title, proven(other)), Ink::Plain);
+            let (label, title) = other_title(&other.title);
+            page.labelled(2, label, LABEL, &format!("{title}{disruptive}{}", proven(other)), Ink::Plain);
         } else {
-            show_remedy(page, "Or", other);
+            let (label, title) = other_title(&other.title);
+            show_remedy(page, label, &title, other);
         }
     }
 }
@@ -149,8 +162,20 @@ fn proven(remedy: &Remedy) -> &'static str {
     if remedy.proven { " (tried on one attempt: it works)" } else { "" }
 }
 
-fn show_remedy(page: &mut Page, label: &str, remedy: &Remedy) {
-    page.labelled(2, label, LABEL, &format!("{}{}", remedy.title, proven(remedy)), Ink::Plain);
+/// What links a further remedy to the one before is its label.
+fn other_title(title: &str) -> (&'static str, String) {
+    for (word, label) in [("Or ", "Or"), ("Then ", "Then")] {
+        if let Some(rest) = title.strip_prefix(word) {
+            let mut letters = rest.chars();
+            let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+            return (label, first + letters.as_str());
+        }
+    }
+    ("Or", title.to_owned())
+}
+
+fn show_remedy(page: &mut Page, label: &str, title: &str, remedy: &Remedy) {
+    page.labelled(2, label, LABEL, &format!("{title}{}", proven(remedy)), Ink::Plain);
     steps::show(page, &remedy.steps);
     if remedy.risk == Risk::Disruptive {
         let risk = "interrupts the service, or changes what others depend on";
