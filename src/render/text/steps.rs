@@ -83,12 +83,12 @@ fn show_one(page: &mut Page, indent: usize, step: &str) {
         page.pieces(indent, &[(format!("{body}{gap}"), ink), (comment.to_owned(), Ink::Dim)]);
         return;
     }
-    if code {
-        page.whole(indent, body);
-    } else if let Some((place, command)) = body.split_once(":  ").filter(|_| !is_damaged(step)) {
+    if let Some((place, command)) = body.split_once(":  ").filter(|_| !is_damaged(step)) {
         // Where it goes, then what goes there: a line of its own can be pasted.
         page.text(indent, &format!("{place}:"), Ink::Plain);
         page.whole(indent + 2, command.trim_start());
+    } else if code {
+        page.whole(indent, body);
     } else {
         page.hanging(indent, 2, body, ink);
     }
