@@ -57,9 +57,7 @@ impl Net {
     pub fn new(vantage: Vantage, roots: Roots, user_agent: String, observer: Arc<dyn Observer>) -> Self {
         warm_up();
         let start = Instant::now();
-        Self {
-            shared: Arc::new(Shared { start, vantage, roots, user_agent, observer, sink: Mutex::default() }),
-        }
+        Self { shared: Arc::new(Shared { start, vantage, roots, user_agent, observer, sink: Mutex::default() }) }
     }
 
     /// The trust stores certificates are judged against.

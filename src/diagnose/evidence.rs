@@ -169,8 +169,7 @@ impl<'a> Evidence<'a> {
 
     /// The user gave the addresses of this host: DNS is not in question.
     pub fn given_by_user(&self, host: &str) -> bool {
-        host.parse::<IpAddr>().is_ok()
-            || self.run.settings.resolved_by_user.iter().any(|given| given.as_str() == host)
+        host.parse::<IpAddr>().is_ok() || self.run.settings.resolved_by_user.iter().any(|given| given.as_str() == host)
     }
 
     /// The reference's host, unless it is the target itself.
@@ -270,11 +269,8 @@ impl<'a> Evidence<'a> {
     /// answers share.
     pub fn absence(&self, name: &str) -> Option<DnsOutcome> {
         let answers = self.address_answers(name);
-        let definite: BTreeSet<DnsOutcome> = answers
-            .iter()
-            .map(|seen| seen.body.outcome)
-            .filter(|outcome| outcome.is_definite())
-            .collect();
+        let definite: BTreeSet<DnsOutcome> =
+            answers.iter().map(|seen| seen.body.outcome).filter(|outcome| outcome.is_definite()).collect();
         match definite.into_iter().collect::<Vec<_>>()[..] {
             [outcome] if self.addresses(name).is_empty() => Some(outcome),
             _ => None,
@@ -348,21 +344,15 @@ impl<'a> Evidence<'a> {
 
     /// The lines of the reference.
     pub fn reference_lines(&self) -> Vec<Line<'a>> {
-        let ports: BTreeSet<u16> = self
-            .connects
-            .iter()
-            .filter(|seen| seen.body.role == Role::Reference)
-            .map(|seen| seen.body.port)
-            .collect();
+        let ports: BTreeSet<u16> =
+            self.connects.iter().filter(|seen| seen.body.role == Role::Reference).map(|seen| seen.body.port).collect();
         let Some(host) = self.reference() else { return Vec::new() };
         ports.into_iter().flat_map(|port| self.lines(Role::Reference, host, port)).collect()
     }
 
     /// Connects to hosts other than the target's own: what this side can do at all.
     pub fn control_connects(&self) -> impl Iterator<Item = &Seen<'a, ConnectFact>> {
-        self.connects
-            .iter()
-            .filter(|seen| matches!(seen.body.role, Role::Reference | Role::Client | Role::Directory))
+        self.connects.iter().filter(|seen| matches!(seen.body.role, Role::Reference | Role::Client | Role::Directory))
     }
 
     /// Something other than the target answered on this family: this side can use it.
@@ -432,11 +422,9 @@ impl<'a> Evidence<'a> {
                 return None;
             }
             match &seen.body.content {
-                Some(Content::DescribeServer { did, available_user_domains }) if is_expected(seen.body) => Some((
-                    seen,
-                    did.as_deref(),
-                    available_user_domains.iter().map(std::ops::Deref::deref).collect(),
-                )),
+                Some(Content::DescribeServer { did, available_user_domains }) if is_expected(seen.body) => {
+                    Some((seen, did.as_deref(), available_user_domains.iter().map(std::ops::Deref::deref).collect()))
+                }
                 _ => None,
             }
         })

@@ -41,11 +41,7 @@ pub fn rank(mut findings: Vec<Cause>) -> Vec<Cause> {
         let Some(symptom) = causes[index].take() else { continue };
         let below = symptom.symptoms;
         if let Some(cause) = &mut causes[root] {
-            cause.symptoms.push(Symptom {
-                code: symptom.code,
-                title: symptom.summary,
-                because: symptom.because,
-            });
+            cause.symptoms.push(Symptom { code: symptom.code, title: symptom.summary, because: symptom.because });
             cause.symptoms.extend(below);
         }
     }

@@ -73,8 +73,7 @@ pub(super) async fn verify(
     handle: &str,
     pds: Option<IpAddr>,
 ) -> Option<String> {
-    let (txt, seen) =
-        tokio::join!(handle_txt(context, probe, role, handle), well_known(context, probe, role, handle));
+    let (txt, seen) = tokio::join!(handle_txt(context, probe, role, handle), well_known(context, probe, role, handle));
     if let Some(did) = txt.did.or(seen.did) {
         return Some(did);
     }

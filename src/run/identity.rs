@@ -8,7 +8,10 @@ use pdsdoctor_probes::{
     http_fact::{Content, HttpPurpose},
     identifier::{self, TxtValue},
     limits,
-    outside::{dns::{self, Question}, fetch},
+    outside::{
+        dns::{self, Question},
+        fetch,
+    },
 };
 use tokio::task::JoinSet;
 
@@ -135,7 +138,12 @@ pub(super) async fn well_known_at(
 }
 
 /// Looks where people put the record by mistake: at the parent, with the zone twice, without the label.
-pub(super) async fn misplaced_txt(context: &Arc<Context>, probe: ProbeName, role: Role, handle: &str) -> Option<String> {
+pub(super) async fn misplaced_txt(
+    context: &Arc<Context>,
+    probe: ProbeName,
+    role: Role,
+    handle: &str,
+) -> Option<String> {
     let zone = zone_of(context, probe, role, handle).await;
     let mut names = vec![handle.to_owned()];
     if let Some((_, parent)) = handle.split_once('.')

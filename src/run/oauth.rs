@@ -6,7 +6,10 @@ use pdsdoctor_probes::{
     fact::{ProbeName, Role},
     http_fact::{Content, HttpFact, HttpPurpose},
     limits,
-    outside::{fetch, par::{self, ParRequest}},
+    outside::{
+        fetch,
+        par::{self, ParRequest},
+    },
     par_fact::ParArm,
 };
 use tokio::task::JoinSet;
@@ -184,13 +187,7 @@ async fn pars(context: &Arc<Context>, clients: &Clients, role: Role, server: &Au
         // arm beside it, which the PDS would queue behind it.
         let separator = if client.id.contains('?') { '&' } else { '?' };
         let busted = format!("{}{separator}pdsdoctor={:016x}", client.id, random());
-        let busted = request(
-            ParArm::CacheBusted,
-            &client.id,
-            busted,
-            default_redirect(client),
-            BASE_SCOPE.to_owned(),
-        );
+        let busted = request(ParArm::CacheBusted, &client.id, busted, default_redirect(client), BASE_SCOPE.to_owned());
         let as_named = async {
             let document = client.document().await;
             let redirect = document.as_ref().and_then(|document| document.redirect_uri.clone());
@@ -212,7 +209,5 @@ async fn pars(context: &Arc<Context>, clients: &Clients, role: Role, server: &Au
 
 /// Where a client would plausibly want its users back; it matters only after the document was read.
 fn default_redirect(client: &Client) -> String {
-    https_host(&client.id)
-        .map(|(host, port)| format!("{}/oauth/callback", origin(&host, port)))
-        .unwrap_or_default()
+    https_host(&client.id).map(|(host, port)| format!("{}/oauth/callback", origin(&host, port))).unwrap_or_default()
 }

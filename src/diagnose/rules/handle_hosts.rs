@@ -121,7 +121,8 @@ fn no_wildcard(
     // Accounts whose own names resolve show that their owner makes records one by one.
     let named: Vec<&str> = accounts.need_host.iter().filter(|h| !evidence.addresses(h).is_empty()).copied().collect();
     let missing: Vec<&str> = accounts.broken.iter().filter(|h| evidence.addresses(h).is_empty()).copied().collect();
-    let impact = if missing.is_empty() && !accounts.broken.is_empty() { Impact::Risk } else { accounts.impact(evidence) };
+    let impact =
+        if missing.is_empty() && !accounts.broken.is_empty() { Impact::Risk } else { accounts.impact(evidence) };
     let past_dns = past_dns(evidence, sample);
     let apex: Vec<String> = evidence.addresses(host).iter().map(ToString::to_string).collect();
     let word = if outcome == DnsOutcome::NxDomain { "NXDOMAIN" } else { "no address" };
@@ -179,9 +180,7 @@ fn well_knowns<'a>(evidence: &Evidence<'a>, name: &str) -> Vec<Seen<'a, HttpFact
     evidence
         .all_http()
         .iter()
-        .filter(|seen| {
-            seen.body.purpose == HttpPurpose::AtprotoDid && host_of(&seen.body.url).as_deref() == Some(name)
-        })
+        .filter(|seen| seen.body.purpose == HttpPurpose::AtprotoDid && host_of(&seen.body.url).as_deref() == Some(name))
         .copied()
         .collect()
 }
@@ -325,7 +324,9 @@ fn certificates(evidence: &Evidence<'_>, domain: &str, sample: &str, accounts: &
         Shown::WrongName(certificate) => (
             Code::TlsHandleDomainNoCert,
             Confidence::Confirmed,
-            format!("The certificate shown for {who} is for another name, so handles there cannot be verified over HTTPS."),
+            format!(
+                "The certificate shown for {who} is for another name, so handles there cannot be verified over HTTPS."
+            ),
             format!("for {name} the server shows a certificate for {}", list(certificate.names.iter().take(4))),
         ),
         Shown::Untrusted(certificate) => (
@@ -335,10 +336,8 @@ fn certificates(evidence: &Evidence<'_>, domain: &str, sample: &str, accounts: &
             format!("for {name} it shows a certificate issued by {}", certificate.issuer),
         ),
     };
-    let mut cause = Cause::new(code, impact, confidence, summary)
-        .saw(saw.clone())
-        .because([seen.id(), own_tls.id()])
-        .contrast(
+    let mut cause =
+        Cause::new(code, impact, confidence, summary).saw(saw.clone()).because([seen.id(), own_tls.id()]).contrast(
             "a handshake with the same server, two names",
             format!("{name}: {saw}"),
             format!("{host}: a valid certificate"),
@@ -395,7 +394,7 @@ fn certificate_remedies(evidence: &Evidence<'_>, by_alert: bool, domain: &str, n
 }
 
 /// Does the content of a fact carry a DID? (for the records rule)
-pub(super) fn did_of<'a>(fact: &'a HttpFact) -> Option<&'a str> {
+pub(super) fn did_of(fact: &HttpFact) -> Option<&str> {
     match &fact.content {
         Some(Content::AtprotoDid { did: Some(did) }) if fact.status == Some(200) => Some(did),
         _ => None,

@@ -82,8 +82,7 @@ fn right_records(evidence: &Evidence<'_>, handle: &str) -> Vec<(FactId, String)>
 
 /// The DID that the TXT record gives, if it gives exactly one.
 pub(crate) fn txt_did(evidence: &Evidence<'_>, handle: &str) -> Option<String> {
-    let dids: BTreeSet<String> =
-        right_records(evidence, handle).iter().filter_map(|(_, value)| exact(value)).collect();
+    let dids: BTreeSet<String> = right_records(evidence, handle).iter().filter_map(|(_, value)| exact(value)).collect();
     (dids.len() == 1).then(|| dids.into_iter().next()).flatten()
 }
 
@@ -169,7 +168,11 @@ impl Handle<'_, '_> {
                 Code::DnsDuplicateDidTxt,
                 self.impact(false),
                 Confidence::Confirmed,
-                format!("{} has {} DID records; resolvers accept exactly one, so the handle is invalid.", self.handle, dids.len()),
+                format!(
+                    "{} has {} DID records; resolvers accept exactly one, so the handle is invalid.",
+                    self.handle,
+                    dids.len()
+                ),
             )
             .scope(Scope::host(self.handle))
             .saw(format!("at _atproto.{}: {}", self.handle, list(&dids)))
@@ -206,13 +209,20 @@ impl Handle<'_, '_> {
                 Code::DnsTxtFormat,
                 self.impact(works),
                 Confidence::Confirmed,
-                format!("The TXT record of {} is malformed ({problem}), so the handle does not verify by DNS.", self.handle),
+                format!(
+                    "The TXT record of {} is malformed ({problem}), so the handle does not verify by DNS.",
+                    self.handle
+                ),
             )
             .scope(Scope::host(self.handle))
             .saw(format!("_atproto.{} is exactly: {value}", self.handle))
             .because([id])
             .because(expected.map(|(id, _)| id))
-            .contrast("the value of the TXT record", format!("is: {value}"), "must be: did=did:plc:... and nothing else")
+            .contrast(
+                "the value of the TXT record",
+                format!("is: {value}"),
+                "must be: did=did:plc:... and nothing else",
+            )
             .remedy(Remedy::new("Correct the record", [right], self.evidence.verify())),
         )
     }
@@ -234,7 +244,10 @@ impl Handle<'_, '_> {
                 Code::DnsWellKnownAndTxtDisagree,
                 self.impact(true),
                 Confidence::Confirmed,
-                format!("{} points to two different DIDs: some services accept the handle, others do not.", self.handle),
+                format!(
+                    "{} points to two different DIDs: some services accept the handle, others do not.",
+                    self.handle
+                ),
             )
             .scope(Scope::host(self.handle))
             .saw(format!("TXT record: {txt}"))

@@ -13,10 +13,8 @@ use crate::diagnose::{
     net_kinds::{AddressKind, address_kind},
 };
 
-pub(super) const RULE: Rule = Rule {
-    codes: &[Code::FwPortsClosed, Code::SvcNotListening, Code::V6InboundClosed, Code::V6OnlyHost],
-    judge,
-};
+pub(super) const RULE: Rule =
+    Rule { codes: &[Code::FwPortsClosed, Code::SvcNotListening, Code::V6InboundClosed, Code::V6OnlyHost], judge };
 
 fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     let Some(host) = evidence.host() else { return };
@@ -25,7 +23,9 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     let lines: Vec<Line<'_>> = evidence
         .target_lines()
         .into_iter()
-        .filter(|line| evidence.given_by_user(host) || address_kind(line.addr) == AddressKind::Public || line.connected())
+        .filter(|line| {
+            evidence.given_by_user(host) || address_kind(line.addr) == AddressKind::Public || line.connected()
+        })
         .filter(|line| line.connect_failure() != Some(FailureKind::NetworkUnreachable))
         .collect();
     if lines.is_empty() {
@@ -93,7 +93,9 @@ fn nothing_open(evidence: &Evidence<'_>, host: &str, closed: &[&Line<'_>]) -> Op
             Code::FwPortsClosed,
             Impact::Broken,
             sure,
-            format!("Nobody can reach {host}: port {port} is closed by a firewall, not forwarded, or the machine is off."),
+            format!(
+                "Nobody can reach {host}: port {port} is closed by a firewall, not forwarded, or the machine is off."
+            ),
         );
         if port80.is_some() {
             cause = cause.saw("port 80 of the same address answers, so the machine is on and only this port is closed");
@@ -207,10 +209,7 @@ fn v6_closed(evidence: &Evidence<'_>, host: &str, closed: &[&Line<'_>], open: &[
     .remedy(
         Remedy::new(
             "If the address is old, or IPv6 is not meant to work: remove the record",
-            [
-                format!("delete:  {host}.  AAAA  {}", first.addr),
-                format!("and the same AAAA of the wildcard *.{host}"),
-            ],
+            [format!("delete:  {host}.  AAAA  {}", first.addr), format!("and the same AAAA of the wildcard *.{host}")],
             evidence.verify(),
         )
         .undo(format!("add:  {host}.  AAAA  {}", first.addr)),
