@@ -409,6 +409,23 @@ impl<'a> Evidence<'a> {
             .any(|seen| seen.body.certificate.as_ref().is_some_and(refused))
     }
 
+    /// The handles that were looked at: the one that was named, and those of accounts of the target.
+    /// A name that was only tried because it might have been a handle is none.
+    pub fn handles(&self) -> BTreeSet<&'a str> {
+        self.dns
+            .iter()
+            .filter(|seen| seen.body.purpose == DnsPurpose::HandleTxt)
+            .filter_map(|seen| Some((seen.body.role, seen.body.name.as_str().strip_prefix("_atproto.")?)))
+            .filter(|(role, handle)| *role == Role::HostedHandle || self.is_named_handle(handle))
+            .map(|(_, handle)| handle)
+            .collect()
+    }
+
+    /// Is this the handle the user asked about?
+    pub fn is_named_handle(&self, handle: &str) -> bool {
+        self.run.target.handle.as_deref() == Some(handle)
+    }
+
     /// The exchanges of a purpose for a role.
     pub fn http(&self, role: Role, purpose: HttpPurpose) -> Vec<Seen<'a, HttpFact>> {
         self.http.iter().filter(|seen| seen.body.role == role && seen.body.purpose == purpose).copied().collect()

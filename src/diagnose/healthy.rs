@@ -58,19 +58,10 @@ pub(super) fn healthy(evidence: &Evidence<'_>) -> Vec<Healthy> {
 }
 
 fn handles<'a>(evidence: &Evidence<'a>) -> Vec<&'a str> {
-    let mut handles: Vec<&str> = evidence
-        .all_dns()
-        .iter()
-        .filter(|seen| matches!(seen.body.role, Role::Handle | Role::HostedHandle))
-        .filter_map(|seen| seen.body.name.as_str().strip_prefix("_atproto."))
-        .filter(|handle| {
-            super::rules::txt_did(evidence, handle).is_some()
-                || super::rules::well_known_did(evidence, handle).is_some()
-        })
-        .collect();
-    handles.sort_unstable();
-    handles.dedup();
-    handles
+    let verifies = |handle: &&str| {
+        super::rules::txt_did(evidence, handle).is_some() || super::rules::well_known_did(evidence, handle).is_some()
+    };
+    evidence.handles().into_iter().filter(verifies).collect()
 }
 
 fn logins(evidence: &Evidence<'_>) -> Option<String> {

@@ -108,8 +108,27 @@ pub fn grid(run: &Run) -> Grid {
     grid
 }
 
+/// The facts, without those about a name that was tried as a host and turned out to be a handle.
 fn bodies(run: &Run) -> impl Iterator<Item = (&Fact, &FactBody)> {
-    run.facts.iter().map(|fact| (fact, &fact.body))
+    let host = run.target.host.as_deref();
+    run.facts.iter().map(|fact| (fact, &fact.body)).filter(move |(_, body)| {
+        let (role, name) = match body {
+            FactBody::Connect(f) => (f.role, f.host.to_string()),
+            FactBody::Dns(f) if f.purpose == DnsPurpose::Address => (f.role, f.name.to_string()),
+            FactBody::SystemDns(f) => (f.role, f.name.to_string()),
+            FactBody::Tls(f) => (f.role, f.sni.to_string()),
+            FactBody::Http(f) => (f.role, url_host(&f.url)),
+            _ => return true,
+        };
+        role != Role::Target || host.is_none_or(|host| name == host)
+    })
+}
+
+fn url_host(url: &str) -> String {
+    url::Url::parse(url)
+        .ok()
+        .and_then(|url| Some(url.host_str()?.trim_matches(['[', ']']).to_owned()))
+        .unwrap_or_default()
 }
 
 fn first_host(run: &Run, role: Role) -> Option<String> {

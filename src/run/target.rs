@@ -55,6 +55,8 @@ async fn look(context: &Arc<Context>, clients: &Clients, name: &str) {
     }
     let did = match txt.did {
         Some(did) => Some(did),
+        // Where no address gave any answer, the same question would wait for the same silence again.
+        None if first.is_none() => None,
         None => identity::well_known(context, ProbeName::Identity, Role::Handle, name).await.did,
     };
     let did = match did {

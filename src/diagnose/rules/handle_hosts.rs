@@ -44,7 +44,7 @@ impl Accounts<'_> {
     fn impact(&self, evidence: &Evidence<'_>) -> Impact {
         if !self.broken.is_empty() {
             Impact::Broken
-        } else if self.any() || !hosted(evidence).is_empty() {
+        } else if self.any() || !evidence.handles().is_empty() {
             Impact::Risk
         } else {
             Impact::Degraded
@@ -66,33 +66,14 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
             None => certificates(evidence, &domain, &sample, &accounts, found),
         }
     }
-    for handle in hosted(evidence) {
+    for handle in evidence.handles() {
         found.causes.extend(empty_nonterminal(evidence, handle));
     }
 }
 
-/// Handles of accounts that were looked at.
-fn hosted<'a>(evidence: &Evidence<'a>) -> Vec<&'a str> {
-    let mut handles: Vec<&str> = evidence
-        .all_dns()
-        .iter()
-        .filter(|seen| matches!(seen.body.role, Role::HostedHandle | Role::Handle))
-        .filter_map(|seen| seen.body.name.as_str().strip_prefix("_atproto."))
-        .filter(|handle| evidence.run.target.handle.as_deref() == Some(handle) || is_hosted(evidence, handle))
-        .collect();
-    handles.sort_unstable();
-    handles.dedup();
-    handles
-}
-
-fn is_hosted(evidence: &Evidence<'_>, handle: &str) -> bool {
-    let name = format!("_atproto.{handle}");
-    evidence.all_dns().iter().any(|seen| seen.body.role == Role::HostedHandle && seen.body.name.as_str() == name)
-}
-
 fn accounts<'a>(evidence: &Evidence<'a>, domain: &str) -> Accounts<'a> {
     let mut accounts = Accounts { by_txt: Vec::new(), need_host: Vec::new(), broken: Vec::new() };
-    for handle in hosted(evidence) {
+    for handle in evidence.handles() {
         let directly = handle.strip_suffix(domain).and_then(|label| label.strip_suffix('.'));
         if directly.is_none_or(|label| label.contains('.')) {
             continue;
@@ -123,7 +104,12 @@ fn no_wildcard(
     let missing: Vec<&str> = accounts.broken.iter().filter(|h| evidence.addresses(h).is_empty()).copied().collect();
     let impact =
         if missing.is_empty() && !accounts.broken.is_empty() { Impact::Risk } else { accounts.impact(evidence) };
-    let past_dns = past_dns(evidence, sample);
+    // A real handle that answers at the PDS's address says more than a label nobody has.
+    let (tried, past_dns) = missing
+        .iter()
+        .chain([&sample])
+        .find_map(|name| Some((*name, past_dns(evidence, name)?)))
+        .map_or((sample, None), |(name, seen)| (name, Some(seen)));
     let apex: Vec<String> = evidence.addresses(host).iter().map(ToString::to_string).collect();
     let word = if outcome == DnsOutcome::NxDomain { "NXDOMAIN" } else { "no address" };
     let summary = if missing.is_empty() {
@@ -163,7 +149,7 @@ fn no_wildcard(
     }
     if let Some((id, status)) = past_dns {
         cause = cause.because([id]).contrast(
-            format!("{sample}: through DNS, and at the PDS's own address"),
+            format!("{tried}: through DNS, and at the PDS's own address"),
             format!("through DNS: {word}"),
             format!("at the PDS's address: HTTP {status}"),
         );

@@ -28,21 +28,8 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn judge(evidence: &Evidence<'_>, found: &mut Found) {
-    let mut handles: Vec<(&str, Role)> = evidence
-        .all_dns()
-        .iter()
-        .filter(|seen| matches!(seen.body.role, Role::Handle | Role::HostedHandle))
-        .filter_map(|seen| Some((seen.body.name.as_str().strip_prefix("_atproto.")?, seen.body.role)))
-        .collect();
-    handles.sort_unstable_by_key(|(handle, role)| (*handle, *role));
-    handles.dedup_by_key(|(handle, _)| *handle);
-    for (handle, role) in handles {
-        // A name that is only looked at because it might have been a handle is none.
-        let named = role == Role::Handle && evidence.run.target.handle.as_deref() == Some(handle);
-        if role == Role::Handle && !named {
-            continue;
-        }
-        judge_one(evidence, handle, named, found);
+    for handle in evidence.handles() {
+        judge_one(evidence, handle, evidence.is_named_handle(handle), found);
     }
 }
 
