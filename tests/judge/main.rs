@@ -3,6 +3,9 @@
 
 mod change;
 mod facts;
+mod names;
+mod reach;
+mod side;
 mod invariants;
 mod well;
 mod world;

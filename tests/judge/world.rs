@@ -4,11 +4,12 @@ use pdsdoctor_probes::{
     dns_fact::{DnsOutcome, DnsPurpose, RecordType, ResolverFact, SystemDnsFact, SystemDnsOutcome},
     fact::{ConnectFact, FactBody, Family, OwnNetworkFact, ProbeName, Role},
     http_fact::{Content, HttpPurpose},
-    record::{Ended, RUN_SCHEMA, Reference, Run, Settings, Target, TargetKind},
+    par_fact::ParArm,
     tls_fact::TlsFact,
+    record::{Ended, RUN_SCHEMA, Reference, Run, Settings, Target, TargetKind},
 };
 
-pub use crate::{change::*, facts::*};
+pub use crate::facts::*;
 
 /// A run in the making.
 #[derive(Clone, Debug)]
