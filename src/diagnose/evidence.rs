@@ -12,7 +12,10 @@ use pdsdoctor_probes::{
 };
 use url::Url;
 
-use super::par_stage::{Stage, stage};
+use super::{
+    net_kinds::{AddressKind, address_kind},
+    par_stage::{Stage, stage},
+};
 
 /// A fact with its body already looked into.
 #[derive(Debug)]
@@ -124,6 +127,11 @@ pub fn host_of(url: &str) -> Option<String> {
     Some(url.host_str()?.trim_matches(['[', ']']).to_owned())
 }
 
+/// `f12` is 12: ids are put in order by number.
+pub(super) fn number(id: &FactId) -> u64 {
+    id.0.trim_start_matches('f').parse().unwrap_or(u64::MAX)
+}
+
 impl<'a> Evidence<'a> {
     /// Sorts the facts by kind.
     pub fn new(run: &'a Run) -> Self {
@@ -137,7 +145,10 @@ impl<'a> Evidence<'a> {
             http: Vec::new(),
             pars: Vec::new(),
         };
-        for fact in &run.facts {
+        // A run may have been put together in any order: the ids say which it is.
+        let mut facts: Vec<&Fact> = run.facts.iter().collect();
+        facts.sort_by_key(|fact| (number(&fact.id), fact.id.0.as_str()));
+        for fact in facts {
             match &fact.body {
                 FactBody::OwnNetwork(body) => evidence.own.push(Seen { fact, body }),
                 FactBody::Dns(body) => evidence.dns.push(Seen { fact, body }),
@@ -265,16 +276,33 @@ impl<'a> Evidence<'a> {
         addrs
     }
 
-    /// How a name that has no address is known to have none: the one outcome that all definite
-    /// answers share.
+    /// How a name that has no address is known to have none. "No such name" is said of all types at
+    /// once (RFC 2308); "no such record" must be said of both, for the other type may just have failed.
     pub fn absence(&self, name: &str) -> Option<DnsOutcome> {
         let answers = self.address_answers(name);
-        let definite: BTreeSet<DnsOutcome> =
-            answers.iter().map(|seen| seen.body.outcome).filter(|outcome| outcome.is_definite()).collect();
-        match definite.into_iter().collect::<Vec<_>>()[..] {
-            [outcome] if self.addresses(name).is_empty() => Some(outcome),
-            _ => None,
+        let denied = |outcome: DnsOutcome, record_type: RecordType| {
+            answers.iter().any(|seen| seen.body.outcome == outcome && seen.body.record_type == record_type)
+        };
+        let (v4, v6) = (RecordType::A, RecordType::Aaaa);
+        let no_data = denied(DnsOutcome::NoData, v4) || denied(DnsOutcome::NoData, v6);
+        let no_name = denied(DnsOutcome::NxDomain, v4) || denied(DnsOutcome::NxDomain, v6);
+        if !self.addresses(name).is_empty() {
+            None
+        } else if no_name && !no_data {
+            Some(DnsOutcome::NxDomain)
+        } else {
+            let both =
+                [v4, v6].iter().all(|kind| denied(DnsOutcome::NoData, *kind) || denied(DnsOutcome::NxDomain, *kind));
+            both.then_some(DnsOutcome::NoData)
         }
+    }
+
+    /// The addresses that DNS itself names for a host: what `/etc/hosts` says beside it is not
+    /// published, nor is what a DNS64 resolver makes up (RFC 6147).
+    pub fn published(&self, name: &str) -> BTreeSet<IpAddr> {
+        let named = self.address_answers(name);
+        let addrs = named.iter().flat_map(|seen| seen.body.addresses());
+        addrs.filter(|addr| address_kind(*addr) != AddressKind::Nat64).collect()
     }
 
     /// The lines of a host: what was measured at each address, IPv4 first.
@@ -355,14 +383,25 @@ impl<'a> Evidence<'a> {
         self.connects.iter().filter(|seen| matches!(seen.body.role, Role::Reference | Role::Client | Role::Directory))
     }
 
-    /// Something other than the target answered on this family: this side can use it.
-    pub fn family_works(&self, family: Family) -> Option<FactId> {
-        self.control_connects()
-            .find(|seen| {
+    /// Something other than the target answered on this family: this side can use it. A connection
+    /// is the better control; a refusal shows at least that packets pass.
+    pub fn family_control(&self, family: Family) -> Option<(FactId, String)> {
+        let answered = |failure: Option<FailureKind>| {
+            self.control_connects().find(|seen| {
                 Family::of(seen.body.addr) == family
-                    && seen.body.failure.as_ref().is_none_or(|failure| failure.kind == FailureKind::Refused)
+                    && seen.body.failure.as_ref().map(|failure| failure.kind) == failure
             })
-            .map(Seen::id)
+        };
+        if let Some(seen) = answered(None) {
+            return Some((seen.id(), format!("{}: connected", seen.body.host)));
+        }
+        let seen = answered(Some(FailureKind::Refused))?;
+        Some((seen.id(), format!("{}: answers (refused)", seen.body.host)))
+    }
+
+    /// The fact that shows it.
+    pub fn family_works(&self, family: Family) -> Option<FactId> {
+        self.family_control(family).map(|(id, _)| id)
     }
 
     /// Other hosts were tried on this family, and every one was silent or unreachable.

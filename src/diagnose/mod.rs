@@ -9,6 +9,7 @@ pub mod net_kinds;
 pub mod par_stage;
 pub mod rank;
 pub mod rules;
+pub mod vantage;
 pub mod words;
 
 use pdsdoctor_probes::fact::{FactId, Family, NotMeasured, ProbeName};

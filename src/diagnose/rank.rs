@@ -3,7 +3,7 @@
 
 use std::cmp::Reverse;
 
-use super::{Cause, Code, Confidence, Scope, Symptom};
+use super::{Cause, Code, Confidence, Impact, Scope, Symptom, evidence::number};
 
 /// Puts symptoms under their causes and sorts.
 pub fn rank(mut findings: Vec<Cause>) -> Vec<Cause> {
@@ -19,7 +19,7 @@ pub fn rank(mut findings: Vec<Cause>) -> Vec<Cause> {
     });
     for finding in &mut findings {
         for ids in [&mut finding.because, &mut finding.against] {
-            ids.sort_by_key(|id| id.0.trim_start_matches('f').parse::<u64>().unwrap_or(u64::MAX));
+            ids.sort_by_key(number);
             ids.dedup();
         }
     }
@@ -61,9 +61,12 @@ fn root_of(index: usize, masters: &[Option<usize>]) -> usize {
 }
 
 fn explains(cause: &Cause, symptom: &Cause) -> bool {
-    cause.confidence >= Confidence::Likely
-        && cause.code.explains().contains(&symptom.code)
-        && cause.scope.covers(&symptom.scope)
+    // A mere possibility explains what is no surer than itself, and no worse.
+    let sure = cause.confidence >= Confidence::Likely
+        || (cause.confidence >= symptom.confidence && cause.impact >= symptom.impact);
+    // What works now is not why something fails now.
+    let weighty = cause.impact > Impact::Risk || symptom.impact == Impact::Risk;
+    sure && weighty && cause.code.explains().contains(&symptom.code) && cause.scope.covers(&symptom.scope)
 }
 
 /// Worst first, surest first, causes before bare symptoms, then from the lowest layer up.

@@ -40,7 +40,7 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     if addrs.is_empty() {
         found.causes.extend(tunnel(evidence, host, &answers).or_else(|| absent(evidence, host, &answers)));
     } else {
-        found.causes.extend(private(evidence, host, &addrs.into_iter().collect::<Vec<_>>(), &answers));
+        found.causes.extend(private(evidence, host, &answers));
     }
 }
 
@@ -106,16 +106,20 @@ fn absent(evidence: &Evidence<'_>, host: &str, answers: &[Seen<'_, DnsFact>]) ->
         };
         return Some(finish(cause.because(ids()), &words(outcome)));
     }
-    // No definite answer at all: the zone's own servers fail, if ours work.
+    // No definite answer, or for one type only: the zone's own servers fail, if ours work.
     let outcomes: std::collections::BTreeSet<DnsOutcome> = answers.iter().map(|seen| seen.body.outcome).collect();
-    if outcomes.iter().any(|outcome| outcome.is_definite()) {
-        return None;
-    }
+    // What a resolver refuses for one name may be its own filter.
+    let filtered = outcomes.iter().all(|outcome| *outcome == DnsOutcome::Refused);
+    let sure = match (&control, filtered || outcomes.iter().any(|outcome| outcome.is_definite())) {
+        (Some(_), false) => Confidence::Confirmed,
+        (Some(_), true) => Confidence::Likely,
+        (None, _) => Confidence::Possible,
+    };
     let outcome = list(outcomes.iter().map(|outcome| words(*outcome)));
     let cause = Cause::new(
         Code::DnsZoneFailing,
         Impact::Broken,
-        if control.is_some() { Confidence::Confirmed } else { Confidence::Possible },
+        sure,
         format!("{host} cannot be resolved: the name servers of its zone fail."),
     )
     .saw(format!("the resolver's answer for {host}: {outcome}"))
@@ -247,7 +251,8 @@ fn zone_servers(evidence: &Evidence<'_>, host: &str) -> Vec<(FactId, String)> {
     }
 }
 
-fn private(evidence: &Evidence<'_>, host: &str, addrs: &[IpAddr], answers: &[Seen<'_, DnsFact>]) -> Option<Cause> {
+fn private(evidence: &Evidence<'_>, host: &str, answers: &[Seen<'_, DnsFact>]) -> Option<Cause> {
+    let addrs: Vec<IpAddr> = evidence.published(host).into_iter().collect();
     let bad: Vec<(IpAddr, AddressKind)> = addrs
         .iter()
         .map(|addr| (*addr, address_kind(*addr)))
@@ -268,6 +273,12 @@ fn private(evidence: &Evidence<'_>, host: &str, addrs: &[IpAddr], answers: &[See
     let reached =
         evidence.target_lines().iter().any(|line| bad.iter().any(|(addr, _)| *addr == line.addr) && line.connected());
     let shown = list(bad.iter().map(|(addr, kind)| format!("{addr} ({kind})")));
+    // A resolver out on the internet says what the world sees; one at home may say something else.
+    let by_the_world = answers.iter().any(|seen| {
+        address_kind(seen.body.server.ip()) == AddressKind::Public
+            && seen.body.addresses().iter().any(|addr| bad.iter().any(|(bad, _)| bad == addr))
+    });
+    let sure = if by_the_world { Confidence::Confirmed } else { Confidence::Likely };
     let (impact, confidence, summary) = match (all, reached) {
         (true, true) => (
             Impact::Risk,
@@ -278,12 +289,12 @@ fn private(evidence: &Evidence<'_>, host: &str, addrs: &[IpAddr], answers: &[See
         ),
         (true, false) => (
             Impact::Broken,
-            Confidence::Confirmed,
+            sure,
             format!("{host} is published with a private address, which nobody outside can reach."),
         ),
         (false, _) => (
             Impact::Degraded,
-            Confidence::Confirmed,
+            sure,
             format!(
                 "{host} is published with a private address beside its public one: relays and other servers refuse it."
             ),
@@ -306,7 +317,7 @@ fn private(evidence: &Evidence<'_>, host: &str, addrs: &[IpAddr], answers: &[See
             || "needed: an address of the public internet".to_owned(),
             |reference| format!("{reference}: {}", list(evidence.addresses(reference))),
         );
-        cause = cause.contrast("the addresses published", format!("{host}: {}", list(addrs)), reference);
+        cause = cause.contrast("the addresses published", format!("{host}: {}", list(&addrs)), reference);
     } else {
         cause = cause.settle(format!("{} --nameserver 1.1.1.1", evidence.verify()));
     }

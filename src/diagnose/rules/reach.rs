@@ -80,8 +80,15 @@ fn connect_ids<'a>(lines: &'a [&Line<'_>]) -> impl Iterator<Item = FactId> + 'a 
 fn nothing_open(evidence: &Evidence<'_>, host: &str, closed: &[&Line<'_>]) -> Option<Cause> {
     let port = evidence.run.target.port;
     let first = closed.first()?;
-    let works = evidence.family_works(first.family());
-    let sure = if works.is_some() { Confidence::Confirmed } else { Confidence::Likely };
+    // Behind a router of one's own, IPv4 may fail for this machine alone: the PDS may stand behind
+    // the same router, and not every router lets connections turn round (NAT hairpin).
+    let proves = |line: &&Line<'_>| line.family() == Family::V6 || !evidence.is_behind_nat();
+    let proof = closed
+        .iter()
+        .filter(|line| proves(line))
+        .find_map(|line| Some((*line, evidence.family_control(line.family())?)));
+    let works = proof.clone().or_else(|| Some((first, evidence.family_control(first.family())?)));
+    let sure = if proof.is_some() { Confidence::Confirmed } else { Confidence::Likely };
     let refused: Vec<&Line<'_>> = closed
         .iter()
         .filter(|line| matches!(line.connect_failure(), Some(FailureKind::Refused | FailureKind::Reset)))
@@ -125,16 +132,20 @@ fn nothing_open(evidence: &Evidence<'_>, host: &str, closed: &[&Line<'_>]) -> Op
         ))
     };
     cause = cause.saw(how(closed)).because(connect_ids(closed)).because(port80);
+    if sure != Confidence::Confirmed {
+        cause = cause.settle(if works.is_some() {
+            "the same from another network (a phone's, without Wi-Fi): where this machine and the PDS share a router, it may only be that the router does not lead back in"
+        } else {
+            "the same from another network (a phone's), or a reference that answers"
+        });
+    }
     Some(match works {
-        Some(id) => {
-            let other = control_name(evidence, first.family());
-            cause.because([id]).contrast(
-                "a TCP connection from this machine",
-                format!("{host}:{port}: {}", short(first)),
-                format!("{other}: connected"),
-            )
-        }
-        None => cause.settle("the same from another network (a phone's), or a reference that answers"),
+        Some((line, (id, control))) => cause.because([id]).contrast(
+            "a TCP connection from this machine",
+            format!("{host}:{port}: {}", short(line)),
+            control,
+        ),
+        None => cause,
     })
 }
 
@@ -145,14 +156,6 @@ fn short(line: &Line<'_>) -> String {
         Some(FailureKind::Timeout) => format!("silent for {took} ms"),
         Some(kind) => format!("{} after {took} ms", kind.to_string().replace('_', " ")),
     }
-}
-
-/// A host other than the target that connected on a family.
-fn control_name(evidence: &Evidence<'_>, family: Family) -> String {
-    evidence
-        .control_connects()
-        .find(|seen| Family::of(seen.body.addr) == family && seen.body.failure.is_none())
-        .map_or_else(|| "another host".to_owned(), |seen| seen.body.host.to_string())
 }
 
 fn port_80_answers(evidence: &Evidence<'_>) -> Option<FactId> {
@@ -170,7 +173,7 @@ fn v6_closed(evidence: &Evidence<'_>, host: &str, closed: &[&Line<'_>], open: &[
     let refused = closed.iter().any(|line| {
         matches!(line.connect_failure(), Some(FailureKind::Refused | FailureKind::Reset | FailureKind::Prohibited))
     });
-    let works = evidence.family_works(Family::V6);
+    let works = evidence.family_control(Family::V6);
     // Silence alone may be this side's: an answer, or another host that answers, is needed.
     let confidence = if works.is_some() {
         Confidence::Confirmed
@@ -215,12 +218,11 @@ fn v6_closed(evidence: &Evidence<'_>, host: &str, closed: &[&Line<'_>], open: &[
         .undo(format!("add:  {host}.  AAAA  {}", first.addr)),
     );
     match works {
-        Some(id) => {
-            let other = control_name(evidence, Family::V6);
+        Some((id, control)) => {
             cause = cause.because([id]).contrast(
                 "an IPv6 connection from this machine",
                 format!("{host}: {}", short(first)),
-                format!("{other}: connected"),
+                control,
             );
         }
         None => cause = cause.settle("the same from a machine whose IPv6 is known to work"),
@@ -234,13 +236,25 @@ fn v4_closed(evidence: &Evidence<'_>, host: &str, closed: &[&Line<'_>], open: &[
     let refused = first.connect_failure() == Some(FailureKind::Refused);
     let code = if refused { Code::SvcNotListening } else { Code::FwPortsClosed };
     let works = evidence.family_works(Family::V4);
-    Some(
-        Cause::new(
-            code,
-            Impact::Broken,
-            if works.is_some() { Confidence::Confirmed } else { Confidence::Likely },
-            format!("{host} does not answer on IPv4: everybody without IPv6 fails."),
+    let (impact, confidence) = if evidence.is_at_the_same_site() {
+        (Impact::Risk, Confidence::Possible)
+    } else if works.is_some() && !evidence.is_behind_nat() {
+        (Impact::Broken, Confidence::Confirmed)
+    } else {
+        (Impact::Broken, Confidence::Likely)
+    };
+    let summary = if impact == Impact::Risk {
+        format!(
+            "{host} does not answer on IPv4 from here, its own network; if it is so from outside too, everybody without IPv6 fails."
         )
+    } else {
+        format!("{host} does not answer on IPv4: everybody without IPv6 fails.")
+    };
+    let settle = (confidence != Confidence::Confirmed).then(|| {
+        "the same from another network (a phone's, without Wi-Fi): a router may not lead its own network back in"
+            .to_owned()
+    });
+    let mut cause = Cause::new(code, impact, confidence, summary)
         .scope(Scope { family: Some(Family::V4), ..Scope::default() })
         .saw(how(closed))
         .because(connect_ids(closed))
@@ -259,8 +273,9 @@ fn v4_closed(evidence: &Evidence<'_>, host: &str, closed: &[&Line<'_>], open: &[
                 format!("is {} still your public address?", first.addr),
             ],
             evidence.verify(),
-        )),
-    )
+        ));
+    cause.settle = settle;
+    Some(cause)
 }
 
 /// AAAA and no A. The reference PDS's README asks for a public IPv4 address.
@@ -288,6 +303,11 @@ fn only_v6(evidence: &Evidence<'_>, host: &str) -> Option<Cause> {
     )
     .saw(format!("AAAA {}, and no A record", list(&addrs)))
     .because(denied)
+    .contrast(
+        "the same name, asked for both kinds of addresses",
+        "A: no such record".to_owned(),
+        format!("AAAA: {}", list(&addrs)),
+    )
     .remedy(Remedy::new(
         "Give it a public IPv4 address too",
         [

@@ -17,10 +17,12 @@ pub(super) const RULE: Rule = Rule { codes: &[Code::DnsStaleAaaa, Code::DnsStale
 fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     let Some(host) = evidence.host() else { return };
     let lines = evidence.target_lines();
-    let Some(good) = lines.iter().find(|line| line.is_pds() && certificate_fault(line).is_none()) else { return };
+    let Some(good) = lines.iter().find(|line| line.is_pds() && certificate_fault(evidence, line).is_none()) else {
+        return;
+    };
     let mut alike = true;
     for line in lines.iter().filter(|line| line.addr != good.addr && line.connected()) {
-        let Some(difference) = difference(line, good) else { continue };
+        let Some(difference) = difference(evidence, line, good) else { continue };
         alike = false;
         let (code, record) = match line.family() {
             Family::V6 => (Code::DnsStaleAaaa, "AAAA"),
@@ -70,7 +72,7 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
 }
 
 /// What is different at `line`, and how it is at the good one. `None`: nothing that matters.
-fn difference(line: &Line<'_>, good: &Line<'_>) -> Option<(String, String)> {
+fn difference(evidence: &Evidence<'_>, line: &Line<'_>, good: &Line<'_>) -> Option<(String, String)> {
     let pds = "answers as your PDS".to_owned();
     if let Some(tls) = line.tls {
         if let Some(failure) = &tls.body.failure {
@@ -81,7 +83,7 @@ fn difference(line: &Line<'_>, good: &Line<'_>) -> Option<(String, String)> {
             );
             return is_answer.then(|| (format!("TLS fails ({})", failure.detail), pds));
         }
-        if let Some(fault) = certificate_fault(line) {
+        if let Some(fault) = certificate_fault(evidence, line) {
             return Some((fault, pds));
         }
     }
@@ -89,6 +91,14 @@ fn difference(line: &Line<'_>, good: &Line<'_>) -> Option<(String, String)> {
         return None;
     }
     if !line.is_pds() {
+        // With the right certificate it is a machine of the owner's; an error or a limit of the
+        // moment makes it no other server.
+        let passing = |status: u16| status == 429 || status >= 500;
+        if line.tls.is_some_and(|tls| tls.body.certificate.is_some())
+            && line.answers().iter().all(|seen| seen.body.status.is_some_and(passing))
+        {
+            return None;
+        }
         let shown = line.answers().first().map(|seen| {
             let body = seen.body.body.as_ref().map(|body| format!(", {}", body.class)).unwrap_or_default();
             format!("answers {}{body}, not as a PDS", seen.body.status.unwrap_or(0))
@@ -108,15 +118,14 @@ fn difference(line: &Line<'_>, good: &Line<'_>) -> Option<(String, String)> {
 }
 
 /// What is wrong with the certificate at an address, in words.
-fn certificate_fault(line: &Line<'_>) -> Option<String> {
+fn certificate_fault(evidence: &Evidence<'_>, line: &Line<'_>) -> Option<String> {
     let certificate: &CertificateFact = line.tls?.body.certificate.as_ref()?;
     if !certificate.name_matches {
         let names = super::list(certificate.names.iter().take(3));
         return Some(format!("its certificate is for {names}"));
     }
-    let trusted = certificate.is_trusted();
-    if !trusted {
+    if !evidence.trusts(certificate) {
         return Some(format!("its certificate is from {}", certificate.issuer));
     }
-    (certificate.validity() != Validity::Valid).then(|| "its certificate is out of date".to_owned())
+    (evidence.validity(certificate) != Validity::Valid).then(|| "its certificate is out of date".to_owned())
 }

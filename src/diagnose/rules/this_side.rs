@@ -3,11 +3,15 @@
 
 use pdsdoctor_probes::{
     dns_fact::{DnsOutcome, DnsPurpose, SystemDnsOutcome},
-    fact::{FailureKind, Family, NotMeasured, ProbeName, Role},
+    fact::{Family, NotMeasured, ProbeName, Role},
     text::Text,
 };
 
-use crate::diagnose::{Cause, Code, Confidence, Impact, Remedy, evidence::Evidence};
+use crate::diagnose::{
+    Cause, Code, Confidence, Impact, Remedy,
+    evidence::{Evidence, Line},
+    words::span,
+};
 
 /// Causes on this side that leave nothing to say about the target.
 pub fn judge(evidence: &Evidence<'_>) -> Vec<Cause> {
@@ -31,7 +35,22 @@ pub fn withheld(evidence: &Evidence<'_>) -> Vec<NotMeasured> {
             needs: Text::new("a machine with working IPv6"),
         });
     }
-    if evidence.control_is_untrusted() {
+    let alike = |line: &Line<'_>| {
+        line.tls.and_then(|tls| tls.body.certificate.as_ref()).is_some_and(|it| evidence.is_intercepted_alike(it))
+    };
+    let off = evidence.own_clock_error();
+    if off != 0 {
+        withheld.push(NotMeasured {
+            probe: ProbeName::OwnNetwork,
+            why: Text::new(&format!(
+                "this machine's clock is {} {} other servers', so dates are judged by theirs",
+                span(off),
+                if off > 0 { "behind" } else { "ahead of" }
+            )),
+            needs: Text::new("a machine whose clock is right"),
+        });
+    }
+    if evidence.target_lines().iter().any(alike) {
         withheld.push(NotMeasured {
             probe: ProbeName::Tls,
             why: Text::new(
@@ -162,11 +181,11 @@ fn knows_nothing(evidence: &Evidence<'_>) -> Option<Cause> {
 
 /// Names resolve and routes exist, but neither the target nor any other host answers.
 fn nothing_answers(evidence: &Evidence<'_>) -> Option<Cause> {
-    let failed =
-        |kind| matches!(kind, FailureKind::Timeout | FailureKind::HostUnreachable | FailureKind::NetworkUnreachable);
     let connects = evidence.all_connects();
     let others: Vec<_> = evidence.control_connects().collect();
-    let all_fail = connects.iter().all(|seen| seen.body.failure.as_ref().is_some_and(|failure| failed(failure.kind)));
+    // In whatever way: a network that lets nobody out but through its proxy may refuse everything.
+    let all_fail = connects.iter().all(|seen| seen.body.failure.is_some())
+        && !evidence.all_http().iter().any(|seen| seen.body.status.is_some());
     // Two other hosts are more than a coincidence; one might be down by itself.
     let hosts: std::collections::BTreeSet<&str> = others.iter().map(|seen| seen.body.host.as_str()).collect();
     if !all_fail || hosts.len() < 2 {
@@ -177,7 +196,7 @@ fn nothing_answers(evidence: &Evidence<'_>) -> Option<Cause> {
             Code::ThisSideNoNetwork,
             Impact::Broken,
             Confidence::Likely,
-            "This machine reaches nothing: the target, the reference and the other hosts are all silent.",
+            "This machine reaches nothing: no connection to the target, the reference or any other host succeeds.",
         )
         .saw(format!("no TCP connection to any of {} addresses succeeded", connects.len()))
         .because(connects.iter().map(|seen| seen.id()).take(12))
@@ -210,6 +229,10 @@ fn intercepted(evidence: &Evidence<'_>) -> Option<Cause> {
         !list.is_empty() && list.iter().all(|(_, certificate)| certificate.trust_system != Trusted)
     };
     if !untrusted_here(&reference) || !untrusted_here(&target) {
+        return None;
+    }
+    // An interceptor signs for all hosts with one CA; two servers with CAs of their own it is not.
+    if !target.iter().any(|(_, certificate)| evidence.is_intercepted_alike(certificate)) {
         return None;
     }
     let issuer = reference.first().map(|(_, certificate)| certificate.issuer.to_string()).unwrap_or_default();

@@ -2,7 +2,7 @@
 //! takes it as its symptom, or it is reported as what it is.
 
 use pdsdoctor_probes::{
-    fact::{FactId, FailureKind, Role},
+    fact::{FactId, FailureKind, Family, Role},
     record::{Ended, TargetKind},
 };
 
@@ -10,6 +10,7 @@ use super::{Found, Rule, list};
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Line},
+    net_kinds::{AddressKind, address_kind},
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -54,6 +55,12 @@ fn addresses(evidence: &Evidence<'_>, lines: &[Line<'_>], found: &mut Found) {
         .iter()
         .filter(|line| !line.connected() && line.connect_failure() != Some(FailureKind::NetworkUnreachable))
         .filter(|line| !evidence.family_fails(line.family()))
+        // What /etc/hosts or a DNS64 resolver named beside DNS is this side's business.
+        .filter(|line| {
+            evidence.given_by_user(evidence.name())
+                || address_kind(line.addr) == AddressKind::Public
+                || evidence.published(evidence.name()).contains(&line.addr)
+        })
         .collect();
     if closed.is_empty() {
         return;
@@ -64,9 +71,11 @@ fn addresses(evidence: &Evidence<'_>, lines: &[Line<'_>], found: &mut Found) {
     if lines.iter().any(Line::connected) {
         for line in closed {
             // Silence of a family that nothing else here has used is not the target's for certain.
-            let doubtful = line.connect_failure() == Some(FailureKind::Timeout)
-                && evidence.family_works(line.family()).is_none()
-                && !lines.iter().any(|other| other.family() == line.family() && other.connected());
+            let hairpin = line.family() == Family::V4 && evidence.is_at_the_same_site();
+            let doubtful = hairpin
+                || line.connect_failure() == Some(FailureKind::Timeout)
+                    && evidence.family_works(line.family()).is_none()
+                    && !lines.iter().any(|other| other.family() == line.family() && other.connected());
             let impact = if doubtful { Impact::Risk } else { Impact::Degraded };
             let confidence = if doubtful { Confidence::Possible } else { Confidence::Likely };
             found.cause(

@@ -1,0 +1,11 @@
+//! The judging half, on runs that no network made: every cause, its healthy twin, its look-alikes.
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
+
+mod change;
+mod facts;
+mod invariants;
+mod names;
+mod reach;
+mod side;
+mod well;
+mod world;
