@@ -63,14 +63,14 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
         None => (Impact::Risk, Confidence::Possible),
     };
     let direction = if skew > 0 { "ahead" } else { "behind" };
-    let by = span(skew.abs() / 1_000);
+    let by = span(seconds(skew).abs());
     let mut cause = Cause::new(
         Code::HostClockSkew,
         impact,
         confidence,
         format!("The clock of {host} is {by} {direction}: logins and posts are refused for their times."),
     )
-    .saw(format!("Date header minus this machine's clock: {:+.0} s", offset as f64 / 1_000.0))
+    .saw(format!("Date header minus this machine's clock: {:+} s", seconds(offset)))
     .because(ids())
     .remedy(Remedy::new(
         "Set the clock on the PDS's machine and keep it set",
@@ -80,12 +80,17 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     cause = match other {
         Some(other) => cause.contrast(
             "the Date header, against this machine's clock",
-            format!("{host}: {:+.0} s", offset as f64 / 1_000.0),
-            format!("other servers: {:+.0} s", other as f64 / 1_000.0),
+            format!("{host}: {:+} s", seconds(offset)),
+            format!("other servers: {:+} s", seconds(other)),
         ),
         None => cause.settle("a third clock: a reference PDS that answers"),
     };
     found.cause(cause);
+}
+
+/// Whole seconds, to the nearest.
+fn seconds(ms: i64) -> i64 {
+    (ms + 500 * ms.signum()) / 1_000
 }
 
 /// The median: one slow answer or one odd server does not move it.

@@ -3,7 +3,7 @@
 
 use pdsdoctor_probes::{
     dns_fact::DnsOutcome,
-    fact::{FactId, FailureKind, Role},
+    fact::{FactId, FailureKind, Family, Role},
     http_fact::{Content, HttpFact, HttpPurpose},
     tls_fact::{CertificateFact, TlsFact, Validity},
 };
@@ -291,6 +291,12 @@ fn certificates(evidence: &Evidence<'_>, domain: &str, sample: &str, accounts: &
     let is_sample = name == sample;
     let who = if is_sample { format!("names under .{domain}") } else { name.to_owned() };
     let impact = accounts.impact(evidence);
+    let short = match &state {
+        Shown::Fine => return,
+        Shown::Alert(alert) => format!("refused with the TLS alert {alert}"),
+        Shown::WrongName(certificate) => format!("a certificate for {}", list(certificate.names.iter().take(4))),
+        Shown::Untrusted(certificate) => format!("a certificate issued by {}", certificate.issuer),
+    };
     let (code, confidence, summary, saw) = match state {
         Shown::Fine => return,
         // On-demand issuance refuses names that nobody has, as it should (`/tls-check`).
@@ -322,10 +328,18 @@ fn certificates(evidence: &Evidence<'_>, domain: &str, sample: &str, accounts: &
             format!("for {name} it shows a certificate issued by {}", certificate.issuer),
         ),
     };
-    let mut cause =
-        Cause::new(code, impact, confidence, summary).saw(saw.clone()).because([seen.id(), own_tls.id()]).contrast(
+    // The other family shows a good certificate for the same name: this is about one address.
+    let one_family = handshakes(evidence, name).iter().any(|other| {
+        Family::of(other.body.addr) != Family::of(seen.body.addr) && matches!(shown(other.body), Some(Shown::Fine))
+    });
+    let family = one_family.then(|| Family::of(seen.body.addr));
+    let mut cause = Cause::new(code, impact, confidence, summary)
+        .scope(Scope { family, ..Scope::default() })
+        .saw(saw.clone())
+        .because([seen.id(), own_tls.id()])
+        .contrast(
             "a handshake with the same server, two names",
-            format!("{name}: {saw}"),
+            format!("{name}: {short}"),
             format!("{host}: a valid certificate"),
         );
     for remedy in certificate_remedies(evidence, seen.body.alert.is_some(), domain, name) {

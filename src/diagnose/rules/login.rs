@@ -231,7 +231,6 @@ fn not_obtained(evidence: &Evidence<'_>, main: &Arm<'_>, named: Option<&Arm<'_>>
     };
     let mut cause = Cause::new(code, Impact::Broken, confidence, summary)
         .scope(Scope::host(&host))
-        .saw(format!("the PDS's answer to the login request: {}", answer(main.target.body)))
         .because([main.target.id()])
         .because(main.reference.as_ref().map(|(seen, _)| seen.id()))
         .because(if code == Code::AppClientMetadataBroken {
@@ -261,7 +260,9 @@ fn not_obtained(evidence: &Evidence<'_>, main: &Arm<'_>, named: Option<&Arm<'_>>
                 format!("{reference}{entryway}: {}", answer(theirs.body)),
             )
         }
-        _ => cause.settle("the same request at a reference PDS: --against HOST"),
+        _ => cause
+            .saw(format!("the PDS's answer to the login request: {}", answer(shown.target.body)))
+            .settle("the same request at a reference PDS: --against HOST"),
     };
     if let Some((localhost, _)) = evidence.par(Role::Target, None, ParArm::Localhost)
         && code == Code::OauthClientMetadataEgress
