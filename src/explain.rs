@@ -172,6 +172,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_page_on_probes_has_every_probe_with_its_summary() {
+        let page = include_str!("../docs/probes.md");
+        for probe in ProbeName::iter() {
+            let row = format!("| `{probe}` | {} |", summary(probe));
+            assert!(page.lines().any(|line| line == row), "docs/probes.md lacks: {row}");
+        }
+    }
+
+    #[test]
     fn typing_errors_are_near_their_names() {
         assert_eq!(nearest("dns-no-wildcart")[0], "dns-no-wildcard");
         assert_eq!(nearest("tls-expire")[0], "tls-expired");
