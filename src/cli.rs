@@ -236,10 +236,8 @@ const OUTPUT: &str = "Output";
 impl Check {
     /// What the engine needs to know.
     pub fn options(&self) -> Result<CheckOptions, String> {
-        let chosen =
-            |probe: &ProbeName| (self.only.is_empty() || self.only.contains(probe)) && !self.skip.contains(probe);
-        let probes: Vec<_> = ProbeName::iter().filter(chosen).collect();
-        if probes.is_empty() {
+        let probes = crate::options::closure(&self.only, &self.skip);
+        if probes.iter().all(|probe| *probe == ProbeName::OwnNetwork) && !self.only.contains(&ProbeName::OwnNetwork) {
             return Err("--only and --skip leave no probe to run".to_owned());
         }
         if let (Some(save), Some(output)) = (&self.save, &self.show.output)

@@ -6,6 +6,7 @@ use std::{
 };
 
 use pdsdoctor_probes::{fact::ProbeName, identifier::TargetInput};
+use strum::IntoEnumIterator;
 
 /// The time limit of a whole run. A PDS may wait 10 s for a dead client document before it answers
 /// a PAR (`@atproto-labs/fetch-node`); finding the way there and back needs a few seconds more.
@@ -53,6 +54,32 @@ pub struct CheckOptions {
     pub timeout: Duration,
 }
 
+/// What a probe rests on: without it, it cannot run.
+fn rests_on(probe: ProbeName) -> &'static [ProbeName] {
+    match probe {
+        ProbeName::Tcp | ProbeName::Port80 => &[ProbeName::Dns],
+        ProbeName::Tls => &[ProbeName::Tcp],
+        ProbeName::Http => &[ProbeName::Tls],
+        ProbeName::OauthDiscovery | ProbeName::Handles => &[ProbeName::Http],
+        ProbeName::Par => &[ProbeName::OauthDiscovery],
+        _ => &[],
+    }
+}
+
+/// The probes asked for with everything they rest on (`--only http` connects first), less those left
+/// out with everything that rests on them. Which network there is, is always looked at.
+pub fn closure(only: &[ProbeName], skip: &[ProbeName]) -> Vec<ProbeName> {
+    fn needs(probe: ProbeName, wanted: ProbeName) -> bool {
+        probe == wanted || rests_on(probe).iter().any(|below| needs(*below, wanted))
+    }
+    ProbeName::iter()
+        .filter(|probe| {
+            *probe == ProbeName::OwnNetwork || only.is_empty() || only.iter().any(|asked| needs(*asked, *probe))
+        })
+        .filter(|probe| !skip.iter().any(|left| needs(*probe, *left)))
+        .collect()
+}
+
 /// One `--resolve`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolve {
@@ -62,4 +89,19 @@ pub struct Resolve {
     pub port: u16,
     /// The addresses to use instead of asking.
     pub addrs: Vec<IpAddr>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_probe_rests_on_comes_with_it() {
+        use ProbeName::{Dns, Http, OwnNetwork, Par, Tcp, Tls};
+        assert_eq!(closure(&[Http], &[]), [OwnNetwork, Dns, Tcp, Tls, Http]);
+        assert_eq!(closure(&[Dns], &[]), [OwnNetwork, Dns]);
+        assert_eq!(closure(&[], &[]).len(), ProbeName::iter().count());
+        let without_http = closure(&[], &[Http]);
+        assert!(!without_http.contains(&Par) && without_http.contains(&Tls));
+    }
 }

@@ -171,9 +171,8 @@ fn ten_megabytes_of_headers() {
 
 #[test]
 fn a_redirect_loop() {
-    let addr = server(names(), |stream| {
-        answers(stream, b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n")
-    });
+    let addr =
+        server(names(), |stream| answers(stream, b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n"));
     finds(addr, &["proxy-redirects-api"]);
 }
 
@@ -233,9 +232,8 @@ fn obeys_nothing(value: &Value) {
 
 #[test]
 fn json_nested_deeply() {
-    let addr = server(names(), |stream| {
-        answers(stream, &json(&format!("{}{}", "[".repeat(100_000), "]".repeat(100_000))))
-    });
+    let addr =
+        server(names(), |stream| answers(stream, &json(&format!("{}{}", "[".repeat(100_000), "]".repeat(100_000)))));
     finds(addr, &["host-not-a-pds"]);
 }
 

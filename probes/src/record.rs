@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use strum::Display;
 
 use crate::{
-    fact::{Fact, FactId, NotMeasured},
+    fact::{Fact, FactId, NotMeasured, ProbeName},
     text::Text,
 };
 
@@ -112,6 +112,9 @@ pub struct Settings {
     pub nameservers_given: bool,
     /// Client documents examined.
     pub client_ids: Vec<Text>,
+    /// Probes that `--only` or `--skip` left out, or that need one that was.
+    #[serde(default)]
+    pub left_out: Vec<ProbeName>,
     /// The random label used for hosted handles.
     pub sample_label: Text,
 }

@@ -52,6 +52,9 @@ pub(super) fn lines(
             if !context.can_try(addr) {
                 continue;
             }
+            if !context.measures(ProbeName::Tcp) {
+                continue;
+            }
             if depth == Depth::Full && context.measures(ProbeName::Port80) && port == 443 {
                 let (context, host) = (Arc::clone(&context), host.clone());
                 tasks.spawn(async move {
@@ -81,12 +84,17 @@ async fn line(
     depth: Depth,
     to: &mpsc::UnboundedSender<Answer>,
 ) -> Option<Answer> {
-    let mut open = open(context, ProbeName::Tcp, role, host, host, port, addr).await?;
-    let mut answer = Answer { addr, healthy: false, described: None };
-    if !context.measures(ProbeName::Http) {
-        return Some(answer);
-    }
     let net = &context.net;
+    let mut answer = Answer { addr, healthy: false, described: None };
+    if !context.measures(ProbeName::Tls) {
+        // The fact is all that is wanted; the connection is closed again.
+        drop(tcp::connect(net, ProbeName::Tcp, role, host, addr, port).await);
+        return None;
+    }
+    let mut open = open(context, ProbeName::Tcp, role, host, host, port, addr).await?;
+    if !context.measures(ProbeName::Http) {
+        return None;
+    }
     let mut answered = false;
     if depth == Depth::Full {
         let path = "/xrpc/com.atproto.server.describeServer";

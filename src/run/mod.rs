@@ -29,6 +29,7 @@ use pdsdoctor_probes::{
     roots::Roots,
     text::Text,
 };
+use strum::IntoEnumIterator;
 use tokio::{sync::oneshot, time};
 
 use crate::options::CheckOptions;
@@ -172,6 +173,7 @@ fn settings(options: &CheckOptions, label: &str) -> Settings {
         resolved_by_user: options.resolve.iter().map(|resolve| Text::new(&resolve.host)).collect(),
         nameservers_given: !options.nameservers.is_empty(),
         client_ids: options.client_ids.iter().map(|id| Text::new(id)).collect(),
+        left_out: ProbeName::iter().filter(|probe| !options.probes.contains(probe)).collect(),
         sample_label: Text::new(label),
     }
 }

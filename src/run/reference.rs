@@ -32,11 +32,20 @@ pub(super) async fn examine(context: &Arc<Context>, clients: &Clients) {
         Some(against) => vec![against.clone()],
         None => REFERENCES.iter().map(|host| (*host).to_owned()).collect(),
     };
+    if !context.measures(ProbeName::Http) {
+        return;
+    }
+    let mut tried = Vec::new();
     for candidate in candidates {
         let Some((host, port)) = host_and_port(&candidate) else { continue };
         if is_target(context, &host) {
+            if options.against.is_some() {
+                note(context, "the reference named is the target itself", "--against with another PDS");
+                return;
+            }
             continue;
         }
+        tried.push(host.clone());
         if try_one(context, clients, &host, port).await {
             return;
         }
@@ -45,7 +54,7 @@ pub(super) async fn examine(context: &Arc<Context>, clients: &Clients) {
             break;
         }
     }
-    note(context, "no reference PDS answered", "--against HOST with a PDS that works");
+    note(context, &format!("no reference PDS answered ({})", tried.join(", ")), "--against HOST with a PDS that works");
 }
 
 async fn try_one(context: &Arc<Context>, clients: &Clients, host: &str, port: u16) -> bool {

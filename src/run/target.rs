@@ -1,11 +1,12 @@
 //! The target: what it is, and everything that is asked of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use pdsdoctor_probes::{
     dns_fact::{DnsPurpose, RecordType},
     fact::{ProbeName, Role},
     identifier::TargetInput,
+    limits,
     outside::dns::{self, Question},
     record::TargetKind,
     text::Text,
@@ -22,6 +23,9 @@ use super::{
 
 /// How many labels upwards the zone and CAA records are looked for.
 const PARENTS: usize = 4;
+
+/// When a resolver that has said nothing is taken for dead: one visible attempt.
+const PATIENCE_MS: u64 = limits::DNS_QUERY.as_millis() as u64;
 
 /// Examines whatever the user named.
 pub(super) async fn examine(context: &Arc<Context>, clients: &Clients) {
@@ -44,6 +48,9 @@ pub(super) async fn examine(context: &Arc<Context>, clients: &Clients) {
 /// Host name or handle? Decided by looking: does it answer as a PDS, does it carry a DID?
 async fn look(context: &Arc<Context>, clients: &Clients, name: &str) {
     let mut answers = lines(context, Role::Target, name, 443, Depth::Full);
+    if !context.measures(ProbeName::Identity) {
+        return pds(context, clients, name, 443, answers, None).await;
+    }
     let (first, txt) = tokio::join!(
         first_working(&mut answers, |answer| answer.healthy),
         identity::handle_txt(context, ProbeName::Identity, Role::Handle, name),
@@ -155,6 +162,10 @@ async fn zone(context: &Arc<Context>, host: &str) {
         return;
     }
     let Some(server) = context.resolvers.servers.first().copied() else { return };
+    // A resolver that was silent until now has been waited for long enough.
+    if context.net.elapsed_ms() >= PATIENCE_MS && !context.resolver_answered.load(Ordering::Relaxed) {
+        return;
+    }
     let mut names = vec![host];
     while let Some((_, parent)) = names.last().and_then(|name| name.split_once('.')) {
         if !parent.contains('.') || names.len() == PARENTS {
