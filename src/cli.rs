@@ -35,6 +35,13 @@ pub struct Cli {
     pub command: Command,
 }
 
+impl Cli {
+    /// Reads the command line. `Err` is also what `--help` and `--version` give.
+    pub fn read() -> Result<Self, clap::Error> {
+        Self::try_parse()
+    }
+}
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -229,9 +236,8 @@ const OUTPUT: &str = "Output";
 impl Check {
     /// What the engine needs to know.
     pub fn options(&self) -> Result<CheckOptions, String> {
-        let chosen = |probe: &ProbeName| {
-            (self.only.is_empty() || self.only.contains(probe)) && !self.skip.contains(probe)
-        };
+        let chosen =
+            |probe: &ProbeName| (self.only.is_empty() || self.only.contains(probe)) && !self.skip.contains(probe);
         let probes: Vec<_> = ProbeName::iter().filter(chosen).collect();
         if probes.is_empty() {
             return Err("--only and --skip leave no probe to run".to_owned());
@@ -244,7 +250,7 @@ impl Check {
         let given = !self.client_id.is_empty();
         Ok(CheckOptions {
             input: self.target.clone(),
-            target: parse::target(&self.target)?,
+            target: parse::target(&self.target).map_err(|why| format!("TARGET {:?}: {why}", self.target))?,
             against: self.against.as_deref().map(parse::reference).transpose()?,
             no_reference: self.no_reference,
             no_third_party: self.no_third_party,
@@ -285,8 +291,7 @@ pub fn man() -> std::io::Result<String> {
 }
 
 fn probe_parser() -> impl TypedValueParser<Value = ProbeName> {
-    PossibleValuesParser::new(ProbeName::iter().map(<&'static str>::from))
-        .try_map(|name| name.parse::<ProbeName>())
+    PossibleValuesParser::new(ProbeName::iter().map(<&'static str>::from)).try_map(|name| name.parse::<ProbeName>())
 }
 
 fn fail_on_parser() -> impl TypedValueParser<Value = FailOn> {

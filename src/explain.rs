@@ -22,8 +22,7 @@ pub fn explain(name: &str, style: &Style) -> Result<String, String> {
     let wanted = name.trim().to_ascii_lowercase();
     let Ok(code) = wanted.parse::<Code>() else {
         let near = nearest(&wanted);
-        let near =
-            if near.is_empty() { String::new() } else { format!(" Did you mean {}?", near.join(" or ")) };
+        let near = if near.is_empty() { String::new() } else { format!(" Did you mean {}?", near.join(" or ")) };
         return Err(format!("no cause is called {name:?}.{near} `pdsdoctor list causes` shows all."));
     };
     let mut page = Page::new(style);
@@ -62,7 +61,7 @@ fn show(page: &mut Page, text: &str) {
             continue;
         }
         if fenced {
-            page.paste(4, line);
+            page.whole(4, line);
         } else if let Some(heading) = line.strip_prefix("### ") {
             flush(page, &mut paragraph, &mut item);
             page.gap();
@@ -179,6 +178,43 @@ mod tests {
         assert!(nearest("wildcard").contains(&"dns-no-wildcard"));
         assert!(nearest("").is_empty());
         assert!(nearest("something else entirely").is_empty());
+    }
+
+    #[test]
+    fn every_cause_has_one_section_and_every_section_is_a_cause() {
+        let names: Vec<&str> = sections().iter().map(|(name, _)| *name).collect();
+        let codes: Vec<&str> = Code::iter().map(<&str>::from).collect();
+        assert_eq!(names, codes, "docs/causes.md has one section per cause, in the order of the enum");
+    }
+
+    #[test]
+    fn every_section_has_its_parts() {
+        for (name, text) in sections() {
+            let parts: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+            let want = ["What it means", "How it is proven", "Not to be confused with", "Fix", "Check"];
+            assert_eq!(parts, want, "{name}");
+            assert_eq!(text.matches("```").count() % 2, 0, "{name}: a block is not closed");
+            for part in text.split("### ").skip(1) {
+                assert!(part.lines().skip(1).any(|line| !line.trim().is_empty()), "{name}: an empty part");
+            }
+            // What a half of that pair does is told in the failure catalogue, section 0.
+            let halves = ["ipv4first", "no-network-family-autoselection"].map(|half| text.contains(half));
+            assert_eq!(halves[0], halves[1], "{name}: one half of the pair alone is never recommended");
+        }
+    }
+
+    /// Names in backticks that look like causes are causes.
+    #[test]
+    fn references_between_sections_lead_somewhere() {
+        let prefixes = ["dns-", "tls-", "v6-", "fw-", "svc-", "proxy-", "oauth-", "id-", "host-", "app-", "this-side-"];
+        for (name, text) in sections() {
+            for quoted in text.split('`').skip(1).step_by(2) {
+                let looks = prefixes.iter().any(|prefix| quoted.starts_with(prefix));
+                let is_word = quoted.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+                let is_route = ["oauth-protected-resource", "oauth-authorization-server"].contains(&quoted);
+                assert!(!looks || !is_word || is_route || quoted.parse::<Code>().is_ok(), "{name}: {quoted}");
+            }
+        }
     }
 
     #[test]

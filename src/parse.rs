@@ -17,35 +17,7 @@ const DNS_PORT: u16 = 53;
 
 /// TARGET.
 pub fn target(raw: &str) -> Result<TargetInput, String> {
-    shim::parse_target(raw)
-}
-
-/// TEMPORARY, until `pdsdoctor_probes::identifier::parse_target` arrives by merge: then this module
-/// goes and the line above calls that.
-mod shim {
-    use pdsdoctor_probes::identifier::TargetInput;
-
-    pub(super) fn parse_target(raw: &str) -> Result<TargetInput, String> {
-        let raw = raw.trim();
-        if raw.is_empty() || raw.contains(char::is_whitespace) {
-            return Err("not a host name, URL, handle or DID".to_owned());
-        }
-        if raw.starts_with("did:") {
-            return Ok(TargetInput::Did(raw.to_owned()));
-        }
-        if let Some(handle) = raw.strip_prefix('@').or_else(|| raw.strip_prefix("at://")) {
-            return Ok(TargetInput::Handle(handle.to_ascii_lowercase()));
-        }
-        if raw.contains("://") {
-            let url = url::Url::parse(raw).map_err(|error| error.to_string())?;
-            let host = url.host_str().unwrap_or_default().trim_end_matches('.').to_owned();
-            return Ok(TargetInput::Url { host, port: url.port_or_known_default().unwrap_or(443) });
-        }
-        if !raw.contains('.') {
-            return Err("not a host name, URL, handle or DID".to_owned());
-        }
-        Ok(TargetInput::Name(raw.trim_end_matches('.').to_ascii_lowercase()))
-    }
+    pdsdoctor_probes::identifier::parse_target(raw)
 }
 
 /// `--against`: a host, with its port where that is not 443.
@@ -131,9 +103,7 @@ mod tests {
         let many = resolve("a.b:8443:192.0.2.7,[2001:db8::1],2001:db8::2").expect("several");
         assert_eq!(many.addrs.len(), 3);
         assert!(many.addrs[1].is_ipv6());
-        for bad in
-            ["a.b", "a.b:443", "a.b:443:", "a.b:0:1.2.3.4", "a.b:x:1.2.3.4", ":443:1.2.3.4", "a:443:host"]
-        {
+        for bad in ["a.b", "a.b:443", "a.b:443:", "a.b:0:1.2.3.4", "a.b:x:1.2.3.4", ":443:1.2.3.4", "a:443:host"] {
             assert!(resolve(bad).is_err(), "{bad}");
         }
     }

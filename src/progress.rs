@@ -9,16 +9,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 use pdsdoctor_probes::{
     fact::ProbeName,
     net::{NoObserver, Observer},
 };
 
-use crate::render::wrap::clean;
+use crate::render::wrap::{clean, cut};
 
 /// More lines than this are counted, not shown.
 const MOST_LINES: usize = 12;
+/// Columns where the terminal does not tell.
+const NARROW: usize = 79;
 /// How often the lines are drawn. Jobs that are done sooner never flicker over the screen.
 const TICK: Duration = Duration::from_millis(120);
 
@@ -93,11 +95,11 @@ impl Shared {
     }
 
     fn draw(&self) {
-        let screen = MultiProgress::new();
-        // `wide_msg` cuts to the width of the terminal.
-        let style =
-            ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
-        let mut bars: Vec<ProgressBar> = Vec::new();
+        // One bar of many lines: a bar per job would redraw them all for each.
+        let bar = ProgressBar::new_spinner();
+        if let Ok(style) = ProgressStyle::with_template("{msg}") {
+            bar.set_style(style);
+        }
         loop {
             let guard = self.state();
             let (state, _) = self
@@ -109,23 +111,13 @@ impl Shared {
             }
             let lines = lines(&state.jobs, Instant::now(), self.unicode);
             drop(state);
-            while bars.len() > lines.len() {
-                if let Some(bar) = bars.pop() {
-                    bar.finish_and_clear();
-                    screen.remove(&bar);
-                }
-            }
-            while bars.len() < lines.len() {
-                bars.push(screen.add(ProgressBar::new_spinner().with_style(style.clone())));
-            }
-            for (bar, line) in bars.iter().zip(lines) {
-                bar.set_message(line);
-            }
+            // The last column stays free: some terminals begin a new line when it is written to.
+            let room = terminal_size::terminal_size_of(std::io::stderr())
+                .map_or(NARROW, |(width, _)| usize::from(width.0).saturating_sub(1));
+            let lines: Vec<String> = lines.iter().map(|line| cut(line, room, self.unicode)).collect();
+            bar.set_message(lines.join("\n"));
         }
-        for bar in &bars {
-            bar.finish_and_clear();
-        }
-        let _ = screen.clear();
+        bar.finish_and_clear();
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Seek, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use pdsdoctor_probes::record::{RUN_SCHEMA, Run};
@@ -13,9 +13,8 @@ pub const SIZE_LIMIT: u64 = 32 * 1024 * 1024;
 
 /// Reads a saved run; `-` is standard input.
 pub fn read(path: &Path) -> Result<Run, String> {
-    let bytes =
-        if path == Path::new("-") { bounded(io::stdin().lock()) } else { File::open(path).and_then(bounded) }
-            .map_err(|error| error.to_string())?;
+    let bytes = if path == Path::new("-") { bounded(io::stdin().lock()) } else { File::open(path).and_then(bounded) }
+        .map_err(|error| error.to_string())?;
     let Some(bytes) = bytes else {
         return Err(format!("larger than {} MiB: no saved run", SIZE_LIMIT / 1024 / 1024));
     };
@@ -35,8 +34,7 @@ pub fn parse(bytes: &[u8]) -> Result<Run, String> {
     struct Form {
         schema: Option<String>,
     }
-    let form: Form =
-        serde_json::from_slice(bytes).map_err(|error| format!("not a JSON object of a run: {error}"))?;
+    let form: Form = serde_json::from_slice(bytes).map_err(|error| format!("not a JSON object of a run: {error}"))?;
     let schema = form.schema.unwrap_or_default();
     if schema != RUN_SCHEMA {
         return Err(match schema.split_once("/v") {
@@ -49,8 +47,7 @@ pub fn parse(bytes: &[u8]) -> Result<Run, String> {
             _ => format!("not a saved run: its \"schema\" is not {RUN_SCHEMA:?}"),
         });
     }
-    let mut run: Run =
-        serde_json::from_slice(bytes).map_err(|error| format!("a damaged saved run: {error}"))?;
+    let mut run: Run = serde_json::from_slice(bytes).map_err(|error| format!("a damaged saved run: {error}"))?;
     // A file edited by hand must not break what judging relies on: order and distinct ids.
     run.put_in_order();
     Ok(run)
@@ -67,17 +64,19 @@ pub fn to_json(run: &Run) -> Result<String, serde_json::Error> {
 /// costs no run; what it held before stays until there is something to put in its place.
 pub struct Later {
     file: File,
-    name: String,
+    path: PathBuf,
+    /// It did not exist before and has nothing in it yet.
+    fresh: bool,
 }
 
 impl Later {
     /// Opens it.
     pub fn open(path: &Path) -> Result<Self, String> {
-        let name = path.display().to_string();
+        let fresh = !path.exists();
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
         match file {
-            Ok(file) => Ok(Self { file, name }),
-            Err(error) => Err(format!("cannot write {name}: {error}")),
+            Ok(file) => Ok(Self { file, path: path.to_owned(), fresh }),
+            Err(error) => Err(format!("cannot write {}: {error}", path.display())),
         }
     }
 
@@ -92,6 +91,16 @@ impl Later {
             self.file.write_all(text.as_bytes())?;
             self.file.flush()
         }();
-        done.map_err(|error| format!("cannot write {}: {error}", self.name))
+        self.fresh = false;
+        done.map_err(|error| format!("cannot write {}: {error}", self.path.display()))
+    }
+}
+
+impl Drop for Later {
+    fn drop(&mut self) {
+        if self.fresh {
+            // The run was given up: no empty file is left behind.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }

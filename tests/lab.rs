@@ -3,6 +3,8 @@
 //! Concurrent-safe: each world has namespaces of its own. Where no lab can be made the tests show as
 //! ignored; with `PDSDOCTOR_LAB=require` they fail instead.
 
+#![allow(clippy::print_stderr)] // a test program's own word on why it skips
+
 use std::{path::Path, process::Command};
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -48,14 +50,13 @@ fn check(scenario: &Scenario) -> Result<(), Failed> {
         let path = Path::new(&folder).join(format!("{}.json", scenario.name));
         std::fs::write(&path, &result.faulty.saved).map_err(|error| format!("{}: {error}", path.display()))?;
     }
-    let logs = || {
-        result.logs.iter().map(|(name, log)| format!("--- {name}\n{log}")).collect::<Vec<_>>().join("\n")
-    };
+    let logs = || result.logs.iter().map(|(name, log)| format!("--- {name}\n{log}")).collect::<Vec<_>>().join("\n");
     expect(&result.faulty, scenario.expect)
         .map_err(|why| format!("{why}\n{}\n{}\n{}", result.faulty.text, result.faulty.stderr, logs()))?;
     match (&result.cured, scenario.cure) {
         (Some(cured), Some(_)) => {
-            expect(cured, Expect::Healthy).map_err(|why| format!("after the remedy: {why}\n{}\n{}", cured.text, logs()))?;
+            expect(cured, Expect::Healthy)
+                .map_err(|why| format!("after the remedy: {why}\n{}\n{}", cured.text, logs()))?;
         }
         (None, None) => {}
         _ => return Err("a remedy that was not applied".into()),
@@ -83,11 +84,15 @@ fn expect(phase: &Phase, expected: Expect) -> Result<(), String> {
             is(&format!("expected {first} first"), &codes, codes.first() == Some(&first))?;
             is("exit status", &phase.exit, phase.exit == 3)?;
         }
-        Expect::Cause { first, verdict: wanted, exit, also } => {
+        Expect::Cause { first, verdict: wanted, exit, also, confirmed } => {
             is(&format!("expected {first} first"), &codes, codes.first() == Some(&first))?;
             is("exit status", &phase.exit, phase.exit == exit)?;
             if let Some(wanted) = wanted {
                 is(&format!("expected verdict {wanted}"), &verdict, verdict == wanted)?;
+            }
+            if let Some(wanted) = confirmed {
+                let is_so = report["causes"][0]["confidence"] == "confirmed";
+                is(&format!("expected confirmed to be {wanted}"), &is_so, is_so == wanted)?;
             }
             let mut all: Vec<&str> = codes.clone();
             for cause in list(&report, "causes") {

@@ -83,9 +83,7 @@ fn did_of(body: &[u8]) -> Option<Text> {
 fn expected(purpose: HttpPurpose, object: &Map<String, Value>) -> Option<Content> {
     match purpose {
         HttpPurpose::ListRepos => repo_list(object),
-        HttpPurpose::DescribeRepo => {
-            Some(Content::Repo { did: text(object, "did")?, handle: text(object, "handle")? })
-        }
+        HttpPurpose::DescribeRepo => Some(Content::Repo { did: text(object, "did")?, handle: text(object, "handle")? }),
         HttpPurpose::Health => Some(Content::Health { version: text(object, "version")? }),
         HttpPurpose::DescribeServer => describe_server(object),
         HttpPurpose::ProtectedResource => protected_resource(object),

@@ -44,13 +44,9 @@ impl Fact {
             }
             FactBody::Connect(f) => format!("4 {:?} {} {} {}", f.role, f.host, address_key(f.addr), f.port),
             FactBody::Tls(f) => format!("5 {:?} {} {} {}", f.role, address_key(f.addr), f.port, f.sni),
-            FactBody::Http(f) => format!(
-                "6 {:?} {:?} {} {}",
-                f.role,
-                f.purpose,
-                f.url,
-                f.addr.map(address_key).unwrap_or_default()
-            ),
+            FactBody::Http(f) => {
+                format!("6 {:?} {:?} {} {}", f.role, f.purpose, f.url, f.addr.map(address_key).unwrap_or_default())
+            }
             FactBody::Par(f) => format!("7 {:?} {} {:?} {}", f.role, f.client, f.arm, f.server),
         };
         // The body itself comes last, so that even facts alike in all else have one order.
@@ -80,8 +76,21 @@ impl fmt::Display for FactId {
 
 /// The closed set of probes. The names are those of `--only`, `--skip` and `list probes`.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema, Display,
-    EnumIter, EnumString, IntoStaticStr,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    Display,
+    EnumIter,
+    EnumString,
+    IntoStaticStr,
 )]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
@@ -149,9 +158,7 @@ impl FromStr for Vantage {
 }
 
 /// Whose host, document or answer was measured.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema, Display,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema, Display)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Role {
@@ -176,9 +183,7 @@ pub enum Role {
 }
 
 /// An address family.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema, Display,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema, Display)]
 #[serde(rename_all = "lowercase")]
 pub enum Family {
     /// Internet Protocol version 4.
@@ -270,8 +275,20 @@ impl Failure {
 
 /// The closed set of ways in which a network step fails.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema, Display,
-    EnumIter, IntoStaticStr,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    Display,
+    EnumIter,
+    IntoStaticStr,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]

@@ -283,11 +283,38 @@ mod tests {
         let long_name = "abc.".repeat(80) + "example";
         let huge = "a".repeat(100_000);
         for raw in [
-            "", "   ", "a b", "pds.example\u{1b}[31m", "https://", "https:///x", "https://user:pass@pds.example/",
-            "user@pds.example", "ftp://pds.example", "pds..example", ".example", "pds.example:0", "pds.example:65536",
-            "pds.example:+80", "pds.example:", "[2001:db8::1", "@", "@alice", "@192.0.2.7", "@did:plc:x", "at://",
-            "did:plc:short", "did:plc:EWVI7NXZYOUN6ZHXRHS64OIZ", "did:key:z6Mk", "DID:web:x.example",
-            "did:web:pds.example:path", "did:", "pds.exa%mple", "pds!.example", &long_label, &long_name, &huge,
+            "",
+            "   ",
+            "a b",
+            "pds.example\u{1b}[31m",
+            "https://",
+            "https:///x",
+            "https://user:pass@pds.example/",
+            "user@pds.example",
+            "ftp://pds.example",
+            "pds..example",
+            ".example",
+            "pds.example:0",
+            "pds.example:65536",
+            "pds.example:+80",
+            "pds.example:",
+            "[2001:db8::1",
+            "@",
+            "@alice",
+            "@192.0.2.7",
+            "@did:plc:x",
+            "at://",
+            "did:plc:short",
+            "did:plc:EWVI7NXZYOUN6ZHXRHS64OIZ",
+            "did:key:z6Mk",
+            "DID:web:x.example",
+            "did:web:pds.example:path",
+            "did:",
+            "pds.exa%mple",
+            "pds!.example",
+            &long_label,
+            &long_name,
+            &huge,
         ] {
             let told = parse_target(raw);
             assert!(told.as_ref().is_err_and(|words| !words.is_empty()), "{raw}: {told:?}");
@@ -299,7 +326,9 @@ mod tests {
         for good in ["alice.example", "a.co", "xn--bcher-kva.example", "8.cn", "a-b.c-d.io"] {
             assert!(is_handle(good), "{good}");
         }
-        for bad in ["", "alice", "alice.", ".alice", "a..b", "-a.b", "a-.b", "a.1", "a_b.c", "a.b\n", "jo@hn.test", "é.com"] {
+        for bad in
+            ["", "alice", "alice.", ".alice", "a..b", "-a.b", "a-.b", "a.1", "a_b.c", "a.b\n", "jo@hn.test", "é.com"]
+        {
             assert!(!is_handle(bad), "{bad}");
         }
         assert!(!is_handle(&("a.".repeat(127) + "example")));
@@ -310,7 +339,9 @@ mod tests {
         for good in [PLC, "did:web:a.example", "did:method:val:two", "did:m:v", "did:web:localhost%3A1234"] {
             assert!(is_did(good), "{good}");
         }
-        for bad in ["", "did:", "did:m:", "did:M:v", "did:m:v/", "did:m:v%", "did:m:v:", "DID:m:v", "did:m:v a", "did:m1:v"] {
+        for bad in
+            ["", "did:", "did:m:", "did:M:v", "did:m:v/", "did:m:v%", "did:m:v:", "DID:m:v", "did:m:v a", "did:m1:v"]
+        {
             assert!(!is_did(bad), "{bad}");
         }
         assert!(!is_did(&format!("did:m:{}", "v".repeat(3000))));

@@ -55,10 +55,9 @@ struct Sink {
 impl Net {
     /// A run that starts now.
     pub fn new(vantage: Vantage, roots: Roots, user_agent: String, observer: Arc<dyn Observer>) -> Self {
+        warm_up();
         let start = Instant::now();
-        Self {
-            shared: Arc::new(Shared { start, vantage, roots, user_agent, observer, sink: Mutex::default() }),
-        }
+        Self { shared: Arc::new(Shared { start, vantage, roots, user_agent, observer, sink: Mutex::default() }) }
     }
 
     /// The trust stores certificates are judged against.
@@ -147,6 +146,15 @@ impl Drop for Job {
         self.net.sink().in_flight.remove(&self.id);
         self.net.shared.observer.ended(self.id);
     }
+}
+
+/// The first random number of aws-lc takes 20 ms (it gathers jitter entropy). Taken on a thread of its
+/// own while names are being resolved, it does not stretch the times of the first handshakes.
+fn warm_up() {
+    // Where no thread can be started, the first handshake pays.
+    let _ = std::thread::Builder::new().name("entropy".to_owned()).spawn(|| {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().secure_random.fill(&mut [0; 8]);
+    });
 }
 
 fn millis(from: Instant, to: Instant) -> u64 {

@@ -81,6 +81,11 @@ pub struct CertificateFact {
 }
 
 impl CertificateFact {
+    /// The chain leads to a root of either store.
+    pub fn is_trusted(&self) -> bool {
+        self.trust_given || [self.trust_system, self.trust_mozilla].contains(&PathVerdict::Trusted)
+    }
+
     /// Where the clock of the judging machine stands against the leaf's dates.
     pub fn validity(&self) -> Validity {
         if self.judged_at < self.not_before {
@@ -105,9 +110,7 @@ pub enum Validity {
 }
 
 /// Does a chain lead to a root of one store?
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema, Display,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema, Display)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum PathVerdict {

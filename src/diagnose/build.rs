@@ -54,12 +54,7 @@ impl Cause {
 
     /// An experiment.
     #[must_use]
-    pub fn contrast(
-        mut self,
-        what: impl Into<String>,
-        this: impl Into<String>,
-        that: impl Into<String>,
-    ) -> Self {
+    pub fn contrast(mut self, what: impl Into<String>, this: impl Into<String>, that: impl Into<String>) -> Self {
         self.contrast.push(Contrast { what: what.into(), this: this.into(), that: that.into() });
         self
     }

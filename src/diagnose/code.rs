@@ -7,8 +7,21 @@ use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 /// Ids are those of the failure catalogue the project grew from; new ones follow its style.
 /// A code is never reused or renamed.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema, Display,
-    EnumIter, EnumString, IntoStaticStr,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    Display,
+    EnumIter,
+    EnumString,
+    IntoStaticStr,
 )]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
@@ -41,6 +54,8 @@ pub enum Code {
     TlsOndemandRefused,
     TlsWildcardOneLevel,
     TlsInternalOrDefaultCa,
+    #[serde(rename = "tls-plain-http-on-443")]
+    #[strum(serialize = "tls-plain-http-on-443")]
     TlsPlainHttpOn443,
     TlsHandleDomainNoCert,
     TlsExpired,
@@ -138,9 +153,7 @@ impl Code {
     /// From the lower layer to the higher, so there is no cycle.
     pub fn explains(self) -> &'static [Self] {
         match self {
-            Self::DnsNameNotFound | Self::DnsNoAddress | Self::DnsZoneFailing | Self::TunnelCfDnsElsewhere => {
-                UNREACHED
-            }
+            Self::DnsNameNotFound | Self::DnsNoAddress | Self::DnsZoneFailing | Self::TunnelCfDnsElsewhere => UNREACHED,
             Self::DnsPrivateIpPublished => UNREACHED,
             Self::FwPortsClosed | Self::SvcNotListening | Self::V6InboundClosed => UNREACHED_AT_PORT,
             Self::V6OnlyHost => &[Self::PdsUnreachable, Self::AddressUnreachable],

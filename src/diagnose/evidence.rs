@@ -8,7 +8,7 @@ use pdsdoctor_probes::{
     http_fact::{BodyClass, Content, HttpFact, HttpPurpose},
     par_fact::{ParArm, ParFact},
     record::Run,
-    tls_fact::{PathVerdict, TlsFact},
+    tls_fact::{CertificateFact, PathVerdict, TlsFact, Validity},
 };
 use url::Url;
 
@@ -180,8 +180,7 @@ impl<'a> Evidence<'a> {
 
     /// The user gave the addresses of this host: DNS is not in question.
     pub fn given_by_user(&self, host: &str) -> bool {
-        host.parse::<IpAddr>().is_ok()
-            || self.run.settings.resolved_by_user.iter().any(|given| given.as_str() == host)
+        host.parse::<IpAddr>().is_ok() || self.run.settings.resolved_by_user.iter().any(|given| given.as_str() == host)
     }
 
     /// The reference's host, unless it is the target itself.
@@ -292,9 +291,8 @@ impl<'a> Evidence<'a> {
         } else if no_name && !no_data {
             Some(DnsOutcome::NxDomain)
         } else {
-            let both = [v4, v6]
-                .iter()
-                .all(|kind| denied(DnsOutcome::NoData, *kind) || denied(DnsOutcome::NxDomain, *kind));
+            let both =
+                [v4, v6].iter().all(|kind| denied(DnsOutcome::NoData, *kind) || denied(DnsOutcome::NxDomain, *kind));
             both.then_some(DnsOutcome::NoData)
         }
     }
@@ -374,21 +372,15 @@ impl<'a> Evidence<'a> {
 
     /// The lines of the reference.
     pub fn reference_lines(&self) -> Vec<Line<'a>> {
-        let ports: BTreeSet<u16> = self
-            .connects
-            .iter()
-            .filter(|seen| seen.body.role == Role::Reference)
-            .map(|seen| seen.body.port)
-            .collect();
+        let ports: BTreeSet<u16> =
+            self.connects.iter().filter(|seen| seen.body.role == Role::Reference).map(|seen| seen.body.port).collect();
         let Some(host) = self.reference() else { return Vec::new() };
         ports.into_iter().flat_map(|port| self.lines(Role::Reference, host, port)).collect()
     }
 
     /// Connects to hosts other than the target's own: what this side can do at all.
     pub fn control_connects(&self) -> impl Iterator<Item = &Seen<'a, ConnectFact>> {
-        self.connects
-            .iter()
-            .filter(|seen| matches!(seen.body.role, Role::Reference | Role::Client | Role::Directory))
+        self.connects.iter().filter(|seen| matches!(seen.body.role, Role::Reference | Role::Client | Role::Directory))
     }
 
     /// Something other than the target answered on this family: this side can use it. A connection
@@ -442,6 +434,37 @@ impl<'a> Evidence<'a> {
         certificates.peek().is_some() && self.trusted_control().is_none()
     }
 
+    /// No handshake with this name at this address showed a certificate that clients refuse.
+    pub fn has_sound_certificate(&self, sni: &str, addr: IpAddr) -> bool {
+        let refused = |certificate: &CertificateFact| {
+            !certificate.name_matches
+                || certificate.validity() != Validity::Valid
+                || (!certificate.is_trusted() && !self.control_is_untrusted())
+        };
+        !self
+            .tls
+            .iter()
+            .filter(|seen| seen.body.sni.as_str() == sni && seen.body.addr == addr)
+            .any(|seen| seen.body.certificate.as_ref().is_some_and(refused))
+    }
+
+    /// The handles that were looked at: the one that was named, and those of accounts of the target.
+    /// A name that was only tried because it might have been a handle is none.
+    pub fn handles(&self) -> BTreeSet<&'a str> {
+        self.dns
+            .iter()
+            .filter(|seen| seen.body.purpose == DnsPurpose::HandleTxt)
+            .filter_map(|seen| Some((seen.body.role, seen.body.name.as_str().strip_prefix("_atproto.")?)))
+            .filter(|(role, handle)| *role == Role::HostedHandle || self.is_named_handle(handle))
+            .map(|(_, handle)| handle)
+            .collect()
+    }
+
+    /// Is this the handle the user asked about?
+    pub fn is_named_handle(&self, handle: &str) -> bool {
+        self.run.target.handle.as_deref() == Some(handle)
+    }
+
     /// The exchanges of a purpose for a role.
     pub fn http(&self, role: Role, purpose: HttpPurpose) -> Vec<Seen<'a, HttpFact>> {
         self.http.iter().filter(|seen| seen.body.role == role && seen.body.purpose == purpose).copied().collect()
@@ -455,11 +478,9 @@ impl<'a> Evidence<'a> {
                 return None;
             }
             match &seen.body.content {
-                Some(Content::DescribeServer { did, available_user_domains }) if is_expected(seen.body) => Some((
-                    seen,
-                    did.as_deref(),
-                    available_user_domains.iter().map(std::ops::Deref::deref).collect(),
-                )),
+                Some(Content::DescribeServer { did, available_user_domains }) if is_expected(seen.body) => {
+                    Some((seen, did.as_deref(), available_user_domains.iter().map(std::ops::Deref::deref).collect()))
+                }
                 _ => None,
             }
         })

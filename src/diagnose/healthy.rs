@@ -28,10 +28,8 @@ pub(super) fn healthy(evidence: &Evidence<'_>) -> Vec<Healthy> {
     }
     let certificates: Vec<_> = lines.iter().filter_map(|line| line.tls?.body.certificate.as_ref()).collect();
     let sound = |certificate: &&pdsdoctor_probes::tls_fact::CertificateFact| {
-        use pdsdoctor_probes::tls_fact::{PathVerdict::Trusted, Validity::Valid};
-        certificate.name_matches
-            && certificate.validity() == Valid
-            && (certificate.trust_given || certificate.trust_mozilla == Trusted || certificate.trust_system == Trusted)
+        use pdsdoctor_probes::tls_fact::Validity::Valid;
+        certificate.name_matches && certificate.validity() == Valid && certificate.is_trusted()
     };
     if let Some(until) = certificates.iter().map(|certificate| certificate.not_after).min()
         && certificates.iter().all(sound)
@@ -60,35 +58,27 @@ pub(super) fn healthy(evidence: &Evidence<'_>) -> Vec<Healthy> {
 }
 
 fn handles<'a>(evidence: &Evidence<'a>) -> Vec<&'a str> {
-    let mut handles: Vec<&str> = evidence
-        .all_dns()
-        .iter()
-        .filter(|seen| matches!(seen.body.role, Role::Handle | Role::HostedHandle))
-        .filter_map(|seen| seen.body.name.as_str().strip_prefix("_atproto."))
-        .filter(|handle| {
-            super::rules::txt_did(evidence, handle).is_some()
-                || super::rules::well_known_did(evidence, handle).is_some()
-        })
-        .collect();
-    handles.sort_unstable();
-    handles.dedup();
-    handles
+    let verifies = |handle: &&str| {
+        super::rules::txt_did(evidence, handle).is_some() || super::rules::well_known_did(evidence, handle).is_some()
+    };
+    evidence.handles().into_iter().filter(verifies).collect()
 }
 
 fn logins(evidence: &Evidence<'_>) -> Option<String> {
     let works = |client: &&str| {
-        [ParArm::CacheBusted, ParArm::AsNamed].iter().all(|arm| {
-            evidence
-                .par(Role::Target, Some(client), *arm)
-                .is_some_and(|(_, stage)| stage.is_expected(*arm))
-        })
+        [ParArm::CacheBusted, ParArm::AsNamed]
+            .iter()
+            .all(|arm| evidence.par(Role::Target, Some(client), *arm).is_some_and(|(_, stage)| stage.is_expected(*arm)))
     };
     let clients = evidence.clients();
     let good: Vec<&str> = clients.into_iter().filter(works).collect();
     let reference = evidence.reference().map(|reference| format!(", as at {reference}"));
     if !good.is_empty() {
         let hosts = list(good.iter().filter_map(|client| super::evidence::host_of(client)));
-        return Some(format!("logins start: the PDS fetched {hosts}'s client metadata{}", reference.unwrap_or_default()));
+        return Some(format!(
+            "logins start: the PDS fetched {hosts}'s client metadata{}",
+            reference.unwrap_or_default()
+        ));
     }
     let (_, stage) = evidence.par(Role::Target, None, ParArm::Localhost)?;
     matches!(stage, Stage::RequestChecked).then(|| "the login endpoint (PAR) answers".to_owned())

@@ -71,9 +71,9 @@ fn heard(evidence: &Evidence<'_>) -> bool {
     lines.iter().any(super::evidence::Line::connected)
         || (lines.is_empty()
             && evidence.run.ended == Ended::Complete
-            && evidence.host().is_some_and(|host| {
-                !evidence.addresses(host).is_empty() && !evidence.is_unmeasured(ProbeName::Tcp)
-            }))
+            && evidence
+                .host()
+                .is_some_and(|host| !evidence.addresses(host).is_empty() && !evidence.is_unmeasured(ProbeName::Tcp)))
 }
 
 /// One plain sentence.

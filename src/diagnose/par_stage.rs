@@ -84,15 +84,9 @@ impl Stage {
     /// Did the PDS get the client document? `None` where the request ended before that question.
     pub fn obtained_document(&self) -> Option<bool> {
         match self {
-            Self::NoRoute(_)
-            | Self::NotAPds
-            | Self::ServerError
-            | Self::RequestRefused
-            | Self::ClientIdRefused => None,
+            Self::NoRoute(_) | Self::NotAPds | Self::ServerError | Self::RequestRefused | Self::ClientIdRefused => None,
             Self::DocumentNotObtained(_) => Some(false),
-            Self::DocumentRefused(refusal) => {
-                Some(matches!(refusal, Refusal::UnsupportedScope | Refusal::Content))
-            }
+            Self::DocumentRefused(refusal) => Some(matches!(refusal, Refusal::UnsupportedScope | Refusal::Content)),
             _ => Some(true),
         }
     }
@@ -323,10 +317,7 @@ mod tests {
             at(400, "invalid_client_metadata", &bare, 10_020),
             Stage::DocumentNotObtained(FetchFailure::Silence)
         );
-        assert_eq!(
-            at(400, "invalid_client_metadata", &bare, 6),
-            Stage::DocumentNotObtained(FetchFailure::AtOnce)
-        );
+        assert_eq!(at(400, "invalid_client_metadata", &bare, 6), Stage::DocumentNotObtained(FetchFailure::AtOnce));
     }
 
     /// `pds-facts.md` 3.2 to 3.6: every answer seen of the reference PDS.
@@ -354,19 +345,13 @@ mod tests {
         assert_eq!(meta("unexpected redirect"), Refused(Refusal::Redirect));
         assert_eq!(meta("Unexpected response Content-Type (text/html)"), Refused(Refusal::NotJson));
         assert_eq!(meta("Unable to parse response as JSON"), Refused(Refusal::NotJson));
-        assert_eq!(
-            meta("Validation of \"redirect_uris\" failed with error: Required"),
-            Refused(Refusal::Content)
-        );
+        assert_eq!(meta("Validation of \"redirect_uris\" failed with error: Required"), Refused(Refusal::Content));
         let invalid = |text: &str| at(400, "invalid_client_metadata", text, 20);
         assert_eq!(invalid("client_id does not match"), Stage::IdMismatch);
         assert_eq!(invalid("Invalid client ID \"x\""), ClientIdRefused);
         assert_eq!(invalid("Unsupported scope \"identity:*\""), Refused(Refusal::UnsupportedScope));
         assert_eq!(invalid("Missing \"atproto\" scope"), Refused(Refusal::Content));
-        assert_eq!(
-            invalid("Unable to obtain jwks from \"J\" for \"C\": Not Found"),
-            Stage::KeysNotObtained
-        );
+        assert_eq!(invalid("Unable to obtain jwks from \"J\" for \"C\": Not Found"), Stage::KeysNotObtained);
         assert_eq!(
             at(400, "invalid_client_id", "The client_id's TLD must not be a local hostname", 2),
             ClientIdRefused
@@ -389,10 +374,7 @@ mod tests {
             at(401, "invalid_client", "Failed to fetch client metadata: HTTP 404", 30),
             Refused(Refusal::Status)
         );
-        assert_eq!(
-            at(400, "invalid_request", "failed to fetch client metadata", 10_100),
-            No(FetchFailure::Silence)
-        );
+        assert_eq!(at(400, "invalid_request", "failed to fetch client metadata", 10_100), No(FetchFailure::Silence));
         let cocoon = answer(400, "Get \"https://a.b/c\": dial tcp 1.2.3.4:443: i/o timeout", None);
         assert_eq!(stage(&cocoon, 300, 0), No(FetchFailure::Silence));
     }
@@ -405,11 +387,8 @@ mod tests {
 
     #[test]
     fn the_path_to_the_pds_is_not_counted_as_its_fetch() {
-        let fact = answer(
-            400,
-            "invalid_client_metadata",
-            Some("Unable to obtain client metadata for \"https://a.b/c\""),
-        );
+        let fact =
+            answer(400, "invalid_client_metadata", Some("Unable to obtain client metadata for \"https://a.b/c\""));
         assert_eq!(stage(&fact, 1_300, 1_250), Stage::DocumentNotObtained(FetchFailure::AtOnce));
     }
 }

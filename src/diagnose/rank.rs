@@ -41,11 +41,7 @@ pub fn rank(mut findings: Vec<Cause>) -> Vec<Cause> {
         let Some(symptom) = causes[index].take() else { continue };
         let below = symptom.symptoms;
         if let Some(cause) = &mut causes[root] {
-            cause.symptoms.push(Symptom {
-                code: symptom.code,
-                title: symptom.summary,
-                because: symptom.because,
-            });
+            cause.symptoms.push(Symptom { code: symptom.code, title: symptom.summary, because: symptom.because });
             cause.symptoms.extend(below);
         }
     }
@@ -70,9 +66,7 @@ fn explains(cause: &Cause, symptom: &Cause) -> bool {
         || (cause.confidence >= symptom.confidence && cause.impact >= symptom.impact);
     // What works now is not why something fails now.
     let weighty = cause.impact > Impact::Risk || symptom.impact == Impact::Risk;
-    sure && weighty
-        && cause.code.explains().contains(&symptom.code)
-        && cause.scope.covers(&symptom.scope)
+    sure && weighty && cause.code.explains().contains(&symptom.code) && cause.scope.covers(&symptom.scope)
 }
 
 /// Worst first, surest first, causes before bare symptoms, then from the lowest layer up.

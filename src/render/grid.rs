@@ -8,6 +8,7 @@ use pdsdoctor_probes::{
     http_fact::{BodyClass, HttpFact, HttpPurpose},
     par_fact::{ParArm, ParFact},
     record::Run,
+    text::Text,
     tls_fact::{CertificateFact, PathVerdict, TlsFact, Validity},
 };
 
@@ -107,8 +108,27 @@ pub fn grid(run: &Run) -> Grid {
     grid
 }
 
+/// The facts, without those about a name that was tried as a host and turned out to be a handle.
 fn bodies(run: &Run) -> impl Iterator<Item = (&Fact, &FactBody)> {
-    run.facts.iter().map(|fact| (fact, &fact.body))
+    let host = run.target.host.as_deref();
+    run.facts.iter().map(|fact| (fact, &fact.body)).filter(move |(_, body)| {
+        let (role, name) = match body {
+            FactBody::Connect(f) => (f.role, f.host.to_string()),
+            FactBody::Dns(f) if f.purpose == DnsPurpose::Address => (f.role, f.name.to_string()),
+            FactBody::SystemDns(f) => (f.role, f.name.to_string()),
+            FactBody::Tls(f) => (f.role, f.sni.to_string()),
+            FactBody::Http(f) => (f.role, url_host(&f.url)),
+            _ => return true,
+        };
+        role != Role::Target || host.is_none_or(|host| name == host)
+    })
+}
+
+fn url_host(url: &str) -> String {
+    url::Url::parse(url)
+        .ok()
+        .and_then(|url| Some(url.host_str()?.trim_matches(['[', ']']).to_owned()))
+        .unwrap_or_default()
 }
 
 fn first_host(run: &Run, role: Role) -> Option<String> {
@@ -122,6 +142,11 @@ fn first_host(run: &Run, role: Role) -> Option<String> {
 fn group(run: &Run, role: Role, title: String) -> Option<Group> {
     let addrs = addresses(run, role);
     let mut rows: Vec<Row> = addrs.iter().map(|&addr| row(run, role, addr)).collect();
+    let is_tried = |row: &Row| row.cells[1..].iter().any(|cell| !cell.is_absent());
+    if matches!(role, Role::Reference | Role::ReferenceAuthServer) && rows.iter().any(is_tried) {
+        // Of the reference one working line is enough; its other addresses are nobody's concern.
+        rows.retain(is_tried);
+    }
     if rows.is_empty() {
         let mut cells: [Cell; 6] = std::array::from_fn(|_| Cell::absent());
         cells[0] = Cell::bad(dns_word(run, role)?);
@@ -181,11 +206,7 @@ fn row(run: &Run, role: Role, addr: IpAddr) -> Row {
             _ => None,
         });
         // Of several exchanges the one that went wrong counts, else the first.
-        cells.reduce(
-            |first, next| {
-                if first.tone != Tone::Bad && next.tone == Tone::Bad { next } else { first }
-            },
-        )
+        cells.reduce(|first, next| if first.tone != Tone::Bad && next.tone == Tone::Bad { next } else { first })
     };
     let cells = [
         dns_cell(run, role, addr),
@@ -207,7 +228,12 @@ fn dns_cell(run: &Run, role: Role, addr: IpAddr) -> Option<Cell> {
         FactBody::SystemDns(f) if f.role == role && f.addresses.contains(&addr) => Some(fact.took_ms),
         _ => None,
     });
-    direct.min().or_else(|| system.min()).map(Cell::good)
+    let given = || {
+        let host = run.target.host.as_ref().filter(|_| role == Role::Target)?;
+        let said = run.settings.resolved_by_user.iter().any(|name| name.eq_ignore_ascii_case(host));
+        said.then(|| Cell { text: "given".to_owned(), tone: Tone::Good })
+    };
+    direct.min().or_else(|| system.min()).map(Cell::good).or_else(given)
 }
 
 /// Why a name led to no address.
@@ -271,9 +297,8 @@ fn tls_cell(fact: &TlsFact, took_ms: u64) -> Cell {
 
 /// What a client would hold against the certificate, in a word.
 pub fn certificate_problem(certificate: &CertificateFact) -> Option<&'static str> {
-    let trusted = |path: PathVerdict| {
-        certificate.trust_given || matches!(path, PathVerdict::Trusted | PathVerdict::NoStore)
-    };
+    let trusted =
+        |path: PathVerdict| certificate.trust_given || matches!(path, PathVerdict::Trusted | PathVerdict::NoStore);
     match certificate.validity() {
         Validity::Expired => Some("expired"),
         Validity::NotYet => Some("too new"),
@@ -330,29 +355,29 @@ fn pars(run: &Run, role: Role) -> Vec<Par<'_>> {
 fn place_pars(run: &Run, ours: &mut [Group], theirs: &mut [Group]) -> Vec<String> {
     let target = pars(run, Role::Target);
     let reference = pars(run, Role::Reference);
-    let mut notes = Vec::new();
+    let mut notes: Vec<(&Text, String)> = Vec::new();
     for par in &target {
-        let twin = reference
-            .iter()
-            .find(|twin| twin.fact.arm == par.fact.arm && twin.fact.client == par.fact.client);
+        let twin = reference.iter().find(|twin| twin.fact.arm == par.fact.arm && twin.fact.client == par.fact.client);
         let differs = twin.is_some_and(|twin| {
             !par.stage.is_expected(par.fact.arm) && discriminant(&twin.stage) != discriminant(&par.stage)
         });
         place(ours, par, differs);
         if let (true, Some(twin)) = (differs, twin) {
-            let side = |par: &Par<'_>| {
-                format!("{} {} ({} ms)", host_of(&par.fact.server), par.stage.words(), par.took_ms)
-            };
+            let side =
+                |par: &Par<'_>| format!("{} {} ({} ms)", host_of(&par.fact.server), par.stage.words(), par.took_ms);
+            // One note for each client: of the document nobody asked for before, where there is one.
             let note = format!("{}; {}", side(par), side(twin));
-            if !notes.contains(&note) {
-                notes.push(note);
+            match notes.iter_mut().find(|(client, _)| *client == &par.fact.client) {
+                Some((_, kept)) if par.fact.arm == ParArm::CacheBusted => *kept = note,
+                Some(_) => {}
+                None => notes.push((&par.fact.client, note)),
             }
         }
     }
     for par in &reference {
         place(theirs, par, false);
     }
-    notes
+    notes.into_iter().map(|(_, note)| note).collect()
 }
 
 fn host_of(origin: &str) -> &str {
@@ -387,9 +412,7 @@ fn par_cell(par: &Par<'_>, differs: bool) -> Cell {
     }
     let word = match &par.stage {
         Stage::NoRoute(kind) => word(*kind).to_owned(),
-        Stage::NotAPds | Stage::ServerError => {
-            par.fact.status.map_or("no".to_owned(), |code| code.to_string())
-        }
+        Stage::NotAPds | Stage::ServerError => par.fact.status.map_or("no".to_owned(), |code| code.to_string()),
         Stage::RequestRefused => "refused".to_owned(),
         Stage::ClientIdRefused => "bad id".to_owned(),
         Stage::DocumentNotObtained(_) => "no doc".to_owned(),

@@ -10,8 +10,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::diagnose::{
-    Cause, Code, Confidence, Contrast, Diagnosis, Healthy, Impact, Remedy, Risk, RuledOut, Scope, Symptom,
-    Verdict,
+    Cause, Code, Confidence, Contrast, Diagnosis, Healthy, Impact, Remedy, Risk, RuledOut, Scope, Symptom, Verdict,
 };
 
 /// The name of the form.

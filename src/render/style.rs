@@ -43,7 +43,7 @@ const PIPED_WIDTH: usize = 80;
 /// Longer lines are hard to read, however wide the terminal is.
 const WIDEST: usize = 110;
 /// Below this nothing can be laid out; lines then run over.
-const NARROWEST: usize = 40;
+const NARROWEST: usize = 60;
 
 impl Style {
     /// What this process's standard output can show. A report that goes into a file (`to_file`) is
@@ -121,6 +121,6 @@ mod tests {
     #[test]
     fn the_width_is_bounded() {
         let width = |columns: &str| style(ColorWish::Auto, false, &[("COLUMNS", columns)]).width;
-        assert_eq!([width("200"), width("100"), width("3"), width("x"), width("")], [110, 100, 40, 80, 80]);
+        assert_eq!([width("200"), width("100"), width("3"), width("x"), width("")], [110, 100, 60, 80, 80]);
     }
 }

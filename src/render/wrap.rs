@@ -111,8 +111,7 @@ mod tests {
 
     #[test]
     fn lines_are_never_wider_than_asked() {
-        let text =
-            "one twotwotwo three https://a.very.long.example/with/a/path/that/does/not/fit 漢字漢字漢字漢字";
+        let text = "one twotwotwo three https://a.very.long.example/with/a/path/that/does/not/fit 漢字漢字漢字漢字";
         for columns in 2..40 {
             let lines = wrap(text, columns);
             assert!(lines.iter().all(|line| width(line) <= columns), "{columns}: {lines:?}");

@@ -85,7 +85,12 @@ impl Clients {
                 if context.measures(ProbeName::ClientDocument) {
                     read(&context, &id, &to).await;
                 }
-                to.send_if_modified(|known| known.is_none() && { *known = Some(None); true });
+                to.send_if_modified(|known| {
+                    known.is_none() && {
+                        *known = Some(None);
+                        true
+                    }
+                });
             });
         }
         Self { all, tasks: tasks.into() }
@@ -129,7 +134,12 @@ async fn read(context: &Arc<Context>, id: &str, to: &watch::Sender<Option<Option
 
 fn hand_on(to: &watch::Sender<Option<Option<Document>>>, document: Option<Document>) {
     if let Some(document) = document {
-        to.send_if_modified(|known| known.is_none() && { *known = Some(Some(document)); true });
+        to.send_if_modified(|known| {
+            known.is_none() && {
+                *known = Some(Some(document));
+                true
+            }
+        });
     }
 }
 

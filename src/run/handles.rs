@@ -11,7 +11,7 @@ use pdsdoctor_probes::{
 
 use super::{
     Context,
-    identity::{handle_txt, misplaced_txt, well_known, well_known_at},
+    identity::{handle_txt, misplaced_txt, most_likely, well_known, well_known_at},
     lines::open,
 };
 
@@ -73,11 +73,13 @@ pub(super) async fn verify(
     handle: &str,
     pds: Option<IpAddr>,
 ) -> Option<String> {
-    let (txt, seen) =
-        tokio::join!(handle_txt(context, probe, role, handle), well_known(context, probe, role, handle));
-    let did = txt.or(seen.did);
-    if did.is_some() {
-        return did;
+    let (txt, seen) = tokio::join!(handle_txt(context, probe, role, handle), well_known(context, probe, role, handle));
+    if let Some(did) = txt.did.or(seen.did) {
+        return Some(did);
+    }
+    // A malformed or doubled record still says whose handle it was meant to be.
+    if role == Role::Handle && !txt.candidates.is_empty() {
+        return most_likely(context, handle, &txt.candidates).await;
     }
     let past_dns = async {
         if let Some(addr) = pds.filter(|_| !seen.any_address) {

@@ -8,7 +8,10 @@ use pdsdoctor_probes::{
     http_fact::{Content, HttpPurpose},
     identifier::{self, TxtValue},
     limits,
-    outside::{dns::{self, Question}, fetch},
+    outside::{
+        dns::{self, Question},
+        fetch,
+    },
 };
 use tokio::task::JoinSet;
 
@@ -22,9 +25,20 @@ use super::{
 /// The public PLC directory (did:plc method specification).
 const PLC_DIRECTORY: &str = "https://plc.directory";
 
-/// The DID in the handle's `_atproto` TXT record, if there is exactly one and it is well formed
-/// (atproto handle specification: several differing records are an error).
-pub(super) async fn handle_txt(context: &Arc<Context>, probe: ProbeName, role: Role, handle: &str) -> Option<String> {
+/// What the `_atproto` TXT record of a name says.
+#[derive(Default)]
+pub(super) struct Txt {
+    /// There is a record of some kind: the name is meant as a handle.
+    pub(super) any: bool,
+    /// The DID, if there is exactly one and it is well formed (atproto handle specification:
+    /// several differing records are an error).
+    pub(super) did: Option<String>,
+    /// Every DID that is in it somehow, to find out what was meant.
+    pub(super) candidates: Vec<String>,
+}
+
+/// Reads the handle's `_atproto` TXT record.
+pub(super) async fn handle_txt(context: &Arc<Context>, probe: ProbeName, role: Role, handle: &str) -> Txt {
     let question = Question {
         role,
         purpose: DnsPurpose::HandleTxt,
@@ -32,7 +46,20 @@ pub(super) async fn handle_txt(context: &Arc<Context>, probe: ProbeName, role: R
         record_type: RecordType::Txt,
     };
     let answers = ask_all(context, probe, question).await;
-    answers.iter().find_map(did_of)
+    let mut txt = Txt::default();
+    for answer in &answers {
+        txt.any |= !answer.records.is_empty();
+        txt.did = txt.did.or_else(|| did_of(answer));
+        for record in &answer.records {
+            if let TxtValue::Did(did) | TxtValue::Quoted(did) | TxtValue::MissingPrefix(did) =
+                identifier::did_of_txt(record)
+                && !txt.candidates.contains(&did)
+            {
+                txt.candidates.push(did);
+            }
+        }
+    }
+    txt
 }
 
 fn did_of(answer: &DnsFact) -> Option<String> {
@@ -42,6 +69,21 @@ fn did_of(answer: &DnsFact) -> Option<String> {
     });
     let first = dids.next()?;
     dids.all(|other| other == first).then_some(first)
+}
+
+/// How many of the DIDs that a broken record names are looked at.
+const CANDIDATES: usize = 3;
+
+/// Of several DIDs, the one whose document claims the handle; else the first that leads to a PDS.
+pub(super) async fn most_likely(context: &Arc<Context>, handle: &str, candidates: &[String]) -> Option<String> {
+    let documents = candidates.iter().take(CANDIDATES).map(|did| document_of(context, did));
+    let documents = futures_util::future::join_all(documents).await;
+    let claims = |document: &Option<Document>| {
+        document.as_ref().is_some_and(|document| document.handles.iter().any(|name| name == handle))
+    };
+    let leads = |document: &Option<Document>| document.as_ref().is_some_and(|document| document.pds.is_some());
+    let best = documents.iter().position(claims).or_else(|| documents.iter().position(leads)).unwrap_or(0);
+    candidates.get(best).cloned()
 }
 
 /// Asks every configured server the same.
@@ -96,7 +138,12 @@ pub(super) async fn well_known_at(
 }
 
 /// Looks where people put the record by mistake: at the parent, with the zone twice, without the label.
-pub(super) async fn misplaced_txt(context: &Arc<Context>, probe: ProbeName, role: Role, handle: &str) -> Option<String> {
+pub(super) async fn misplaced_txt(
+    context: &Arc<Context>,
+    probe: ProbeName,
+    role: Role,
+    handle: &str,
+) -> Option<String> {
     let zone = zone_of(context, probe, role, handle).await;
     let mut names = vec![handle.to_owned()];
     if let Some((_, parent)) = handle.split_once('.')
@@ -128,8 +175,16 @@ async fn zone_of(context: &Arc<Context>, probe: ProbeName, role: Role, name: &st
     answer.zone.map(|zone| zone.to_string()).or(own).filter(|zone| zone.contains('.'))
 }
 
-/// The PDS endpoint in the DID's document.
-pub(super) async fn pds_of(context: &Arc<Context>, did: &str) -> Option<String> {
+/// What a DID document says that matters here.
+pub(super) struct Document {
+    /// The first PDS endpoint.
+    pub(super) pds: Option<String>,
+    /// The handles it claims.
+    handles: Vec<String>,
+}
+
+/// The DID's document, from the PLC directory or the host of a `did:web`.
+pub(super) async fn document_of(context: &Arc<Context>, did: &str) -> Option<Document> {
     let probe = ProbeName::Identity;
     let url = if did.starts_with("did:plc:") {
         if context.options.no_third_party {
@@ -167,9 +222,15 @@ pub(super) async fn pds_of(context: &Arc<Context>, did: &str) -> Option<String> 
         if !is_expected(&fact) {
             continue;
         }
-        if let Some(Content::DidDocument { pds_endpoints, .. }) = &fact.content {
+        if let Some(Content::DidDocument { pds_endpoints, also_known_as, .. }) = &fact.content {
             // The rest of the addresses say nothing new about the document.
-            return pds_endpoints.first().map(ToString::to_string);
+            return Some(Document {
+                pds: pds_endpoints.first().map(ToString::to_string),
+                handles: also_known_as
+                    .iter()
+                    .filter_map(|name| name.strip_prefix("at://").map(str::to_owned))
+                    .collect(),
+            });
         }
     }
     None

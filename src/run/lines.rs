@@ -5,7 +5,10 @@ use std::{net::IpAddr, sync::Arc};
 use pdsdoctor_probes::{
     fact::{FailureKind, ProbeName, Role},
     http_fact::{BodyClass, Content, HttpFact, HttpPurpose},
-    outside::{http::{self, Line}, tcp, tls},
+    outside::{
+        http::{self, Line},
+        tcp, tls,
+    },
 };
 use tokio::{sync::mpsc, task::JoinSet};
 

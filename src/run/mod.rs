@@ -21,7 +21,10 @@ use pdsdoctor_probes::{
     fact::{Family, ProbeName, Vantage},
     identifier::TargetInput,
     net::{Net, Observer},
-    outside::{dns::{self, Resolvers}, own_network::own_network},
+    outside::{
+        dns::{self, Resolvers},
+        own_network::own_network,
+    },
     record::{Ended, RUN_SCHEMA, Reference, Run, Settings, Target, TargetKind},
     roots::Roots,
     text::Text,
@@ -31,8 +34,7 @@ use tokio::{sync::oneshot, time};
 use crate::options::CheckOptions;
 
 /// Who we are, to the servers we ask (design, section 6).
-pub const USER_AGENT: &str =
-    concat!("pdsdoctor/", env!("CARGO_PKG_VERSION"), " (+", env!("CARGO_PKG_REPOSITORY"), ")");
+pub const USER_AGENT: &str = concat!("pdsdoctor/", env!("CARGO_PKG_VERSION"), " (+", env!("CARGO_PKG_REPOSITORY"), ")");
 
 /// What every part of a run shares.
 struct Context {

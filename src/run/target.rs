@@ -53,33 +53,34 @@ async fn look(context: &Arc<Context>, clients: &Clients, name: &str) {
     if is_its_own_pds {
         return pds(context, clients, name, 443, answers, first).await;
     }
-    let did = match txt {
+    let did = match txt.did {
         Some(did) => Some(did),
+        // Where no address gave any answer, the same question would wait for the same silence again.
+        None if first.is_none() => None,
         None => identity::well_known(context, ProbeName::Identity, Role::Handle, name).await.did,
     };
     let did = match did {
-        None if !answers_as_pds => {
-            identity::misplaced_txt(context, ProbeName::Identity, Role::Handle, name).await
-        }
+        None if answers_as_pds => None,
+        None if !txt.candidates.is_empty() => identity::most_likely(context, name, &txt.candidates).await,
+        None => identity::misplaced_txt(context, ProbeName::Identity, Role::Handle, name).await,
         did => did,
     };
+    if did.is_none() && txt.any && !answers_as_pds {
+        // A record that holds no DID at all: a handle all the same, and that is what is wrong with it.
+        is_handle(context, name, None);
+        while answers.recv().await.is_some() {}
+        return;
+    }
     let Some(did) = did else {
         return pds(context, clients, name, 443, answers, first).await;
     };
-    let endpoint = identity::pds_of(context, &did).await.and_then(|endpoint| https_host(&endpoint));
+    let endpoint = identity::document_of(context, &did).await.and_then(|document| https_host(&document.pds?));
     match endpoint {
         // A PDS whose own name is also somebody's handle.
         Some((host, 443)) if host == name => pds(context, clients, name, 443, answers, first).await,
         None if answers_as_pds => pds(context, clients, name, 443, answers, first).await,
         endpoint => {
-            {
-                let mut found = context.found();
-                found.target.kind = TargetKind::Handle;
-                found.target.handle = Some(Text::new(name));
-                found.target.did = Some(Text::new(&did));
-                found.target.host = None;
-                found.target.origin = None;
-            }
+            is_handle(context, name, Some(&did));
             let rest = async { while answers.recv().await.is_some() {} };
             let there = async {
                 if let Some((host, port)) = endpoint {
@@ -92,6 +93,16 @@ async fn look(context: &Arc<Context>, clients: &Clients, name: &str) {
     }
 }
 
+/// The name turned out to be a handle: its host need not be a PDS.
+fn is_handle(context: &Context, name: &str, did: Option<&str>) {
+    let mut found = context.found();
+    found.target.kind = TargetKind::Handle;
+    found.target.handle = Some(Text::new(name));
+    found.target.did = did.map(Text::new);
+    found.target.host = None;
+    found.target.origin = None;
+}
+
 /// `describeServer` names this very host as its own (`did:web:<host>`, the reference PDS's default).
 fn names_itself(answer: &Answer, name: &str) -> bool {
     matches!(&answer.described, Some((Some(did), _)) if did.strip_prefix("did:web:") == Some(name))
@@ -99,7 +110,7 @@ fn names_itself(answer: &Answer, name: &str) -> bool {
 
 async fn did_target(context: &Arc<Context>, clients: &Clients, did: &str) {
     context.found().target.did = Some(Text::new(did));
-    let Some(endpoint) = identity::pds_of(context, did).await else { return };
+    let Some(endpoint) = identity::document_of(context, did).await.and_then(|document| document.pds) else { return };
     let Some((host, port)) = https_host(&endpoint) else { return };
     let answers = lines(context, Role::Target, &host, port, Depth::Full);
     pds(context, clients, &host, port, answers, None).await;

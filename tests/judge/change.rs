@@ -123,9 +123,7 @@ impl World {
     pub fn closed(self, addr: &str, kind: FailureKind, took_ms: u64) -> Self {
         let addr = ip(addr);
         let open: Option<IpAddr> = self.run.facts.iter().find_map(|fact| match &fact.body {
-            FactBody::Connect(body)
-                if body.role == Role::Target && body.addr != addr && body.failure.is_none() =>
-            {
+            FactBody::Connect(body) if body.role == Role::Target && body.addr != addr && body.failure.is_none() => {
                 Some(body.addr)
             }
             _ => None,
@@ -153,15 +151,9 @@ impl World {
             FactBody::Http(body) if once(fact) => body.role == Role::Target && without_pds,
             FactBody::Http(body) => body.addr == Some(addr),
             FactBody::Par(body) => body.role == Role::Target && without_pds,
-            FactBody::Dns(body) => {
-                without_pds && matches!(body.role, Role::HandleSample | Role::HostedHandle)
-            }
-            FactBody::SystemDns(body) => {
-                without_pds && matches!(body.role, Role::HandleSample | Role::HostedHandle)
-            }
-            FactBody::Connect(body) => {
-                without_pds && matches!(body.role, Role::HandleSample | Role::HostedHandle)
-            }
+            FactBody::Dns(body) => without_pds && matches!(body.role, Role::HandleSample | Role::HostedHandle),
+            FactBody::SystemDns(body) => without_pds && matches!(body.role, Role::HandleSample | Role::HostedHandle),
+            FactBody::Connect(body) => without_pds && matches!(body.role, Role::HandleSample | Role::HostedHandle),
             _ => false,
         })
     }
@@ -246,9 +238,10 @@ impl World {
 
 impl Judged {
     pub fn says(&self, code: Code) -> bool {
-        self.diagnosis.causes.iter().any(|cause| {
-            cause.code == code || cause.symptoms.iter().any(|symptom| symptom.code == code)
-        })
+        self.diagnosis
+            .causes
+            .iter()
+            .any(|cause| cause.code == code || cause.symptoms.iter().any(|symptom| symptom.code == code))
     }
 
     pub fn rules_out(&self, code: Code) -> bool {
@@ -286,4 +279,3 @@ impl Judged {
         )
     }
 }
-

@@ -157,11 +157,9 @@ pub fn good_answer(arm: ParArm) -> (u16, &'static str, &'static str) {
     match arm {
         ParArm::Localhost => (400, "invalid_request", "Use of PKCE is required"),
         ParArm::CacheBusted => (400, "invalid_client_metadata", "client_id does not match"),
-        ParArm::AsNamed => (
-            400,
-            "invalid_request",
-            "client authentication method \"private_key_jwt\" required a \"client_assertion\"",
-        ),
+        ParArm::AsNamed => {
+            (400, "invalid_request", "client authentication method \"private_key_jwt\" required a \"client_assertion\"")
+        }
     }
 }
 

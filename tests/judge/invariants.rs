@@ -36,9 +36,10 @@ pub fn hold(run: &Run, diagnosis: &Diagnosis) {
     }
     for theory in &diagnosis.ruled_out {
         assert!(theory.because.iter().all(|id| facts.contains(id)), "{} is ruled out by no fact", theory.code);
-        let is_found = diagnosis.causes.iter().any(|cause| {
-            cause.code == theory.code || cause.symptoms.iter().any(|symptom| symptom.code == theory.code)
-        });
+        let is_found = diagnosis
+            .causes
+            .iter()
+            .any(|cause| cause.code == theory.code || cause.symptoms.iter().any(|symptom| symptom.code == theory.code));
         assert!(!is_found, "{} is found and ruled out", theory.code);
     }
     let worst = diagnosis.causes.iter().map(|cause| cause.impact).max();

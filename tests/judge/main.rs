@@ -3,9 +3,9 @@
 
 mod change;
 mod facts;
+mod invariants;
 mod names;
 mod reach;
 mod side;
-mod invariants;
 mod well;
 mod world;

@@ -16,11 +16,13 @@ fn absent(outcome: DnsOutcome) -> World {
 #[test]
 fn the_name_does_not_exist() {
     absent(DnsOutcome::NxDomain).finds(Code::DnsNameNotFound, Impact::Broken, Confidence::Confirmed);
-    absent(DnsOutcome::NxDomain).without_reference().without(|fact| match &fact.body {
-        FactBody::Dns(body) => body.role == Role::Client,
-        _ => false,
-    })
-    .finds(Code::DnsNameNotFound, Impact::Broken, Confidence::Likely);
+    absent(DnsOutcome::NxDomain)
+        .without_reference()
+        .without(|fact| match &fact.body {
+            FactBody::Dns(body) => body.role == Role::Client,
+            _ => false,
+        })
+        .finds(Code::DnsNameNotFound, Impact::Broken, Confidence::Likely);
 }
 
 #[test]
@@ -97,17 +99,16 @@ fn addresses_given_by_the_user_put_dns_out_of_question() {
 }
 
 fn tunnel(ns: &'static str) -> World {
-    absent(DnsOutcome::NoData)
-        .each(|fact| {
-            if let FactBody::Dns(body) = &mut fact.body {
-                if body.name.as_str() == PDS && body.purpose == DnsPurpose::Address {
-                    body.cname_chain = vec![t("0f1e2d3c-4b5a.cfargotunnel.com")];
-                }
-                if body.purpose == DnsPurpose::Zone && body.name.as_str() == "example.com" {
-                    body.records = if ns.is_empty() { Vec::new() } else { vec![t(ns)] };
-                }
+    absent(DnsOutcome::NoData).each(|fact| {
+        if let FactBody::Dns(body) = &mut fact.body {
+            if body.name.as_str() == PDS && body.purpose == DnsPurpose::Address {
+                body.cname_chain = vec![t("0f1e2d3c-4b5a.cfargotunnel.com")];
             }
-        })
+            if body.purpose == DnsPurpose::Zone && body.name.as_str() == "example.com" {
+                body.records = if ns.is_empty() { Vec::new() } else { vec![t(ns)] };
+            }
+        }
+    })
 }
 
 #[test]
@@ -215,10 +216,14 @@ fn etc_hosts_publishes_nothing() {
 fn dns64_publishes_nothing() {
     let synthetic = "64:ff9b::509:a0b";
     let world = healthy().each(|fact| match &mut fact.body {
-        FactBody::Dns(body) if body.record_type == RecordType::Aaaa && body.records.iter().any(|r| r.as_str() == PDS_V6) => {
+        FactBody::Dns(body)
+            if body.record_type == RecordType::Aaaa && body.records.iter().any(|r| r.as_str() == PDS_V6) =>
+        {
             body.records = vec![t(synthetic)];
         }
-        FactBody::SystemDns(body) => body.addresses.iter_mut().filter(|a| **a == ip(PDS_V6)).for_each(|a| *a = ip(synthetic)),
+        FactBody::SystemDns(body) => {
+            body.addresses.iter_mut().filter(|a| **a == ip(PDS_V6)).for_each(|a| *a = ip(synthetic))
+        }
         FactBody::Connect(body) if body.addr == ip(PDS_V6) => body.addr = ip(synthetic),
         FactBody::Tls(body) if body.addr == ip(PDS_V6) => body.addr = ip(synthetic),
         FactBody::Http(body) if body.addr == Some(ip(PDS_V6)) => body.addr = Some(ip(synthetic)),

@@ -10,9 +10,10 @@ use pdsdoctor_probes::{
 use crate::world::*;
 
 fn all_closed(kind: FailureKind, took_ms: u64) -> World {
-    healthy().closed(PDS_V4, kind, took_ms).closed(PDS_V6, kind, took_ms).without(|fact| {
-        matches!(&fact.body, FactBody::Http(body) if body.purpose == HttpPurpose::PlainPort80)
-    })
+    healthy()
+        .closed(PDS_V4, kind, took_ms)
+        .closed(PDS_V6, kind, took_ms)
+        .without(|fact| matches!(&fact.body, FactBody::Http(body) if body.purpose == HttpPurpose::PlainPort80))
 }
 
 /// A machine with a public address: no router of its own stands between.
@@ -103,20 +104,18 @@ fn nat_hairpin_from_the_same_network() {
 #[test]
 fn ipv6_is_closed() {
     for kind in [FailureKind::Timeout, FailureKind::Refused] {
-        let judged = healthy().closed(PDS_V6, kind, 4_000).finds(
-            Code::V6InboundClosed,
-            Impact::Degraded,
-            Confidence::Confirmed,
-        );
+        let judged =
+            healthy().closed(PDS_V6, kind, 4_000).finds(Code::V6InboundClosed, Impact::Degraded, Confidence::Confirmed);
         assert_eq!(judged.diagnosis.causes.len(), 1, "{}", judged.show());
     }
 }
 
 #[test]
 fn silence_on_ipv6_without_a_control_is_a_possibility() {
-    let world = healthy().closed(PDS_V6, FailureKind::Timeout, 4_000).without_reference().without(|fact| {
-        matches!(&fact.body, FactBody::Connect(body) if body.addr == ip(APP_V6))
-    });
+    let world = healthy()
+        .closed(PDS_V6, FailureKind::Timeout, 4_000)
+        .without_reference()
+        .without(|fact| matches!(&fact.body, FactBody::Connect(body) if body.addr == ip(APP_V6)));
     let judged = world.finds(Code::V6InboundClosed, Impact::Risk, Confidence::Possible);
     assert_eq!(judged.diagnosis.causes.len(), 1, "one silent address is one cause: {}", judged.show());
     assert_eq!(judged.verdict(), Verdict::Risk);
@@ -132,12 +131,16 @@ fn only_v6() -> World {
     let gone = |addr: IpAddr| addr == ip(PDS_V4);
     healthy()
         .each(|fact| match &mut fact.body {
-            FactBody::Dns(body) if body.record_type == RecordType::A && body.records.iter().any(|r| r.as_str() == PDS_V4) => {
+            FactBody::Dns(body)
+                if body.record_type == RecordType::A && body.records.iter().any(|r| r.as_str() == PDS_V4) =>
+            {
                 body.records.clear();
                 body.outcome = DnsOutcome::NoData;
             }
             FactBody::SystemDns(body) => body.addresses.retain(|addr| !gone(*addr)),
-            FactBody::Http(body) if fact.probe == pdsdoctor_probes::fact::ProbeName::OauthDiscovery && body.addr == Some(ip(PDS_V4)) => {
+            FactBody::Http(body)
+                if fact.probe == pdsdoctor_probes::fact::ProbeName::OauthDiscovery && body.addr == Some(ip(PDS_V4)) =>
+            {
                 body.addr = Some(ip(PDS_V6));
             }
             _ => {}

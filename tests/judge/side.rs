@@ -12,7 +12,10 @@ use crate::world::*;
 
 fn all_names_fail(outcome: DnsOutcome) -> World {
     let world = healthy().without(|fact| {
-        !matches!(fact.body, FactBody::Dns(_) | FactBody::SystemDns(_) | FactBody::OwnNetwork(_) | FactBody::Resolver(_))
+        !matches!(
+            fact.body,
+            FactBody::Dns(_) | FactBody::SystemDns(_) | FactBody::OwnNetwork(_) | FactBody::Resolver(_)
+        )
     });
     let names: Vec<String> = world
         .run
@@ -23,10 +26,12 @@ fn all_names_fail(outcome: DnsOutcome) -> World {
             _ => None,
         })
         .collect();
-    names.iter().fold(world, |world, name| world.unnamed(name, outcome).dns(name, |dns| {
-        dns.outcome = outcome;
-        dns.records.clear();
-    }))
+    names.iter().fold(world, |world, name| {
+        world.unnamed(name, outcome).dns(name, |dns| {
+            dns.outcome = outcome;
+            dns.records.clear();
+        })
+    })
 }
 
 fn every_connect(world: World, kind: FailureKind) -> World {
@@ -74,11 +79,7 @@ fn nothing_at_all_can_be_reached() {
         FailureKind::Refused,
         FailureKind::Reset,
     ] {
-        let judged = every_connect(healthy(), kind).finds(
-            Code::ThisSideNoNetwork,
-            Impact::Broken,
-            Confidence::Likely,
-        );
+        let judged = every_connect(healthy(), kind).finds(Code::ThisSideNoNetwork, Impact::Broken, Confidence::Likely);
         assert_eq!(judged.verdict(), Verdict::Inconclusive, "{kind}");
     }
 }
@@ -98,11 +99,7 @@ fn one_other_host_that_answers_is_a_network() {
 #[test]
 fn the_resolver_is_broken() {
     for outcome in [DnsOutcome::Timeout, DnsOutcome::Unreachable, DnsOutcome::ServFail, DnsOutcome::Refused] {
-        let judged = all_names_fail(outcome).finds(
-            Code::ThisSideResolverBroken,
-            Impact::Broken,
-            Confidence::Confirmed,
-        );
+        let judged = all_names_fail(outcome).finds(Code::ThisSideResolverBroken, Impact::Broken, Confidence::Confirmed);
         assert_eq!(judged.verdict(), Verdict::Inconclusive);
     }
 }
@@ -180,18 +177,16 @@ fn a_reference_of_the_users_own_with_a_private_ca() {
 
 #[test]
 fn ipv6_that_works_for_nobody_here_is_not_the_targets() {
-    let world = [PDS_V6, REF_V6, APP_V6]
-        .iter()
-        .fold(healthy(), |world, addr| world.closed(addr, FailureKind::Timeout, 4_000));
+    let world =
+        [PDS_V6, REF_V6, APP_V6].iter().fold(healthy(), |world, addr| world.closed(addr, FailureKind::Timeout, 4_000));
     let judged = world.is_well();
     assert!(judged.diagnosis.not_measured.iter().any(|missing| missing.why.contains("IPv6")));
 }
 
 #[test]
 fn a_run_cut_short_is_not_a_clean_bill() {
-    let mut world = healthy().without(|fact| {
-        !matches!(fact.body, FactBody::OwnNetwork(_) | FactBody::Resolver(_) | FactBody::Dns(_))
-    });
+    let mut world = healthy()
+        .without(|fact| !matches!(fact.body, FactBody::OwnNetwork(_) | FactBody::Resolver(_) | FactBody::Dns(_)));
     world.run.ended = Ended::TimeLimit;
     assert_eq!(world.judge().verdict(), Verdict::Inconclusive);
 }

@@ -5,8 +5,8 @@ use pdsdoctor_probes::{
     fact::{ConnectFact, FactBody, Family, OwnNetworkFact, ProbeName, Role},
     http_fact::{Content, HttpPurpose},
     par_fact::ParArm,
-    tls_fact::TlsFact,
     record::{Ended, RUN_SCHEMA, Reference, Run, Settings, Target, TargetKind},
+    tls_fact::TlsFact,
 };
 
 pub use crate::facts::*;
@@ -79,12 +79,7 @@ fn empty_run() -> Run {
             handle: None,
             did: None,
         },
-        reference: Some(Reference {
-            host: t(REF),
-            origin: t("https://tngl.sh"),
-            given: false,
-            entryway: false,
-        }),
+        reference: Some(Reference { host: t(REF), origin: t("https://tngl.sh"), given: false, entryway: false }),
         settings: Settings {
             client_ids: vec![t(CLIENT)],
             sample_label: t("pdsdoctor-0badcafe"),
@@ -157,10 +152,8 @@ impl World {
     /// The two documents and the three PARs.
     pub fn oauth(&mut self, role: Role, host: &str, addr: &str) {
         let origin = format!("https://{host}");
-        let resource = Content::ProtectedResource {
-            resource: Some(t(&origin)),
-            authorization_servers: vec![t(&origin)],
-        };
+        let resource =
+            Content::ProtectedResource { resource: Some(t(&origin)), authorization_servers: vec![t(&origin)] };
         let server = Content::AuthorizationServer(Box::new(metadata(&origin)));
         for (purpose, path, content) in [
             (HttpPurpose::ProtectedResource, "oauth-protected-resource", resource),

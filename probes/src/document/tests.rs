@@ -92,8 +92,7 @@ fn every_field_of_the_servers_metadata_is_read() {
         object.insert(name.clone(), value);
     }
     let expected = Value::Object(object);
-    let Some(Content::AuthorizationServer(content)) =
-        read_json(HttpPurpose::AuthorizationServer, expected.clone()).1
+    let Some(Content::AuthorizationServer(content)) = read_json(HttpPurpose::AuthorizationServer, expected.clone()).1
     else {
         panic!("not read")
     };
@@ -197,10 +196,8 @@ fn nothing_is_expected_where_nothing_was_asked_for() {
 
 #[test]
 fn hostile_strings_are_cleaned_and_bounded() {
-    let (_, content) = read_json(
-        HttpPurpose::Health,
-        json!({"version": format!("\u{1b}[31m{}\u{202e}", "x".repeat(100_000))}),
-    );
+    let (_, content) =
+        read_json(HttpPurpose::Health, json!({"version": format!("\u{1b}[31m{}\u{202e}", "x".repeat(100_000))}));
     let Some(Content::Health { version }) = content else { panic!("not read") };
     assert!(version.starts_with("\u{FFFD}[31m") && version.chars().count() <= crate::text::TEXT_LIMIT + 1);
 }

@@ -131,8 +131,8 @@ pub(crate) async fn ask_within(
                 Reply::Message(message) => {
                     judge(&message, &question, &mut fact);
                     let code = message.metadata.response_code;
-                    refuses_edns = edns
-                        && matches!(code, ResponseCode::FormErr | ResponseCode::NotImp | ResponseCode::BADVERS);
+                    refuses_edns =
+                        edns && matches!(code, ResponseCode::FormErr | ResponseCode::NotImp | ResponseCode::BADVERS);
                 }
                 Reply::Silent(words) => fail(&mut fact, DnsOutcome::Timeout, &words),
                 Reply::Unreachable(words) => fail(&mut fact, DnsOutcome::Unreachable, &words),
@@ -237,9 +237,7 @@ fn record_text(data: &RData) -> Option<Text> {
         RData::AAAA(aaaa) => Text::new(&aaaa.0.to_string()),
         RData::CNAME(target) => name_text(&target.0),
         RData::NS(target) => name_text(&target.0),
-        RData::SOA(soa) => {
-            Text::new(&format!("{} {} {}", name_text(&soa.mname), name_text(&soa.rname), soa.serial))
-        }
+        RData::SOA(soa) => Text::new(&format!("{} {} {}", name_text(&soa.mname), name_text(&soa.rname), soa.serial)),
         RData::TXT(txt) => Text::from_bytes(&txt.txt_data.concat()),
         RData::CAA(caa) => {
             let value = String::from_utf8_lossy(&caa.value);

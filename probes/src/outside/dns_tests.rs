@@ -1,13 +1,16 @@
 use std::{
     net::{IpAddr, Ipv4Addr},
     str::FromStr,
-    sync::{Arc, atomic::{AtomicU32, Ordering}},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Instant,
 };
 
 use hickory_resolver::proto::{
     op::{Edns, MessageType},
-    rr::rdata::{CAA, CNAME, NS, SOA, TXT, A, AAAA},
+    rr::rdata::{A, AAAA, CAA, CNAME, NS, SOA, TXT},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -9,8 +9,8 @@ use reqwest::{Client, RequestBuilder, Response, Url, header, redirect::Policy};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    failure,
     fact::{FactBody, Failure, FailureKind, ProbeName, Role},
+    failure,
     http_fact::{HttpFact, HttpPurpose},
     limits,
     net::Net,

@@ -5,8 +5,8 @@ use hyper::body::Bytes;
 use super::*;
 use crate::{
     http_fact::{BodyClass, Content},
-    par_fact::{ParArm, ParFact},
     outside::par::{ParRequest, par_within},
+    par_fact::{ParArm, ParFact},
     testing::{
         Ca, alpn_server, body_of, drip, hold, net, raw_server, read_head, refused_port, reset, serve, tls_server,
         write_all,
@@ -92,7 +92,9 @@ async fn http2() {
         let mut response = hyper::Response::new(());
         for n in 0..2000 {
             let name = hyper::header::HeaderName::try_from(format!("x-{n}")).expect("name");
-            response.headers_mut().insert(name, hyper::header::HeaderValue::from_static("0123456789012345678901234567890123456789"));
+            response
+                .headers_mut()
+                .insert(name, hyper::header::HeaderValue::from_static("0123456789012345678901234567890123456789"));
         }
         let _ = respond.send_response(response, true);
     })
@@ -229,11 +231,15 @@ async fn the_par_is_a_form_without_a_code_challenge() {
 #[tokio::test]
 async fn answers_to_a_par() {
     let secret = "urn:ietf:params:oauth:request_uri:req-2b378e5419ba61b54c9e07ccc14c85d9";
-    let fact = answered("201 Created", "application/json", &format!("{{\"request_uri\":\"{secret}\",\"expires_in\":300}}")).await;
+    let fact =
+        answered("201 Created", "application/json", &format!("{{\"request_uri\":\"{secret}\",\"expires_in\":300}}"))
+            .await;
     assert!(fact.accepted && fact.excerpt.is_none());
     assert!(!serde_json::to_string(&fact).expect("json").contains("2b378e54"));
     // A request URI that comes in any other way does not slip through either.
-    for body in [format!("<p>{secret}"), format!("[\"{secret}\"]"), format!("{{\"x\":{{\"request_uri\":\"{secret}\"}}}}")] {
+    for body in
+        [format!("<p>{secret}"), format!("[\"{secret}\"]"), format!("{{\"x\":{{\"request_uri\":\"{secret}\"}}}}")]
+    {
         let fact = answered("200 OK", "text/html", &body).await;
         assert!(!fact.accepted && !serde_json::to_string(&fact).expect("json").contains("2b378e54"), "{fact:?}");
     }

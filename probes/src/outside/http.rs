@@ -20,8 +20,8 @@ use tokio::{
 };
 
 use crate::{
-    failure,
     fact::{FactBody, Failure, FailureKind, ProbeName, Role},
+    failure,
     http_fact::{HttpFact, HttpPurpose},
     limits,
     net::Net,

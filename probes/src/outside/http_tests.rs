@@ -70,7 +70,11 @@ async fn the_request_says_who_we_are_and_asks_for_no_compression() {
     assert_eq!((fact.status, class(&fact)), (Some(204), Some(BodyClass::Empty)));
     let head = told.recv().await.expect("head").to_ascii_lowercase();
     assert!(head.starts_with("get /xrpc/_health http/1.1\r\n"), "{head}");
-    for line in [&format!("host: pds.example:{}\r\n", addr.port())[..], "user-agent: pdsdoctor/test\r\n", "accept-encoding: identity\r\n"] {
+    for line in [
+        &format!("host: pds.example:{}\r\n", addr.port())[..],
+        "user-agent: pdsdoctor/test\r\n",
+        "accept-encoding: identity\r\n",
+    ] {
         assert!(head.contains(line), "{head}");
     }
 }
@@ -115,7 +119,8 @@ async fn a_line_on_which_something_is_late_is_given_up() {
 
 #[tokio::test]
 async fn redirects_are_recorded_and_not_followed() {
-    let fact = health("HTTP/1.1 301 Moved\r\nlocation: http://127.0.0.1:1/\u{9b}31m\r\ncontent-length: 0\r\n\r\n").await;
+    let fact =
+        health("HTTP/1.1 301 Moved\r\nlocation: http://127.0.0.1:1/\u{9b}31m\r\ncontent-length: 0\r\n\r\n").await;
     assert_eq!((kind(&fact), fact.status), (None, Some(301)));
     assert!(fact.headers["location"].starts_with("http://127.0.0.1:1/"));
     assert!(!fact.headers["location"].contains('\u{9b}'));
@@ -161,12 +166,13 @@ async fn one_byte_at_a_time() {
 #[tokio::test]
 async fn ten_megabytes_of_header() {
     for line in [format!("x: {}\r\n", "y".repeat(10_000_000)), "x: y\r\n".repeat(1_600_000), "z".repeat(10_000_000)] {
-        let fact = health_within(
-            raw_server(format!("HTTP/1.1 200 OK\r\n{line}\r\n\r\n")).await,
-            Duration::from_secs(5),
-        )
-        .await;
-        let expected = if line.starts_with('z') { [FailureKind::TooLarge, FailureKind::NotHttp] } else { [FailureKind::TooLarge; 2] };
+        let fact =
+            health_within(raw_server(format!("HTTP/1.1 200 OK\r\n{line}\r\n\r\n")).await, Duration::from_secs(5)).await;
+        let expected = if line.starts_with('z') {
+            [FailureKind::TooLarge, FailureKind::NotHttp]
+        } else {
+            [FailureKind::TooLarge; 2]
+        };
         assert!(kind(&fact).is_some_and(|kind| expected.contains(&kind)), "{:?}", fact.failure);
     }
 }
@@ -186,8 +192,11 @@ async fn endless_informational_answers() {
 async fn a_gzip_bomb_stays_packed() {
     // The head of a gzip file; what would come out of it does not matter, since nothing is unpacked.
     let mut answer = Vec::new();
-    write!(answer, "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n")
-        .expect("write");
+    write!(
+        answer,
+        "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n"
+    )
+    .expect("write");
     answer.extend_from_slice(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 3]);
     answer.extend_from_slice(&[0xff; 990]);
     let fact = health(answer).await;
@@ -210,7 +219,8 @@ async fn text_that_bites() {
 #[tokio::test]
 async fn deeply_nested_json_is_not_what_was_asked_for() {
     for depth in [129, 100_000] {
-        let fact = health(json(&format!("{{\"version\":\"1\",\"x\":{}{}}}", "[".repeat(depth), "]".repeat(depth)))).await;
+        let fact =
+            health(json(&format!("{{\"version\":\"1\",\"x\":{}{}}}", "[".repeat(depth), "]".repeat(depth)))).await;
         assert_eq!((class(&fact), fact.content), (Some(BodyClass::Text), None), "{depth}");
     }
 }
@@ -219,14 +229,24 @@ async fn deeply_nested_json_is_not_what_was_asked_for() {
 async fn answers_that_end_too_early() {
     let short = health("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"version\":\"1\"}").await;
     assert_eq!((short.status, kind(&short), short.content), (Some(200), Some(FailureKind::Closed), None));
-    let closed = health_within(serve(|mut stream| async move {
-        read_head(&mut stream).await;
-    }).await, LIMIT).await;
+    let closed = health_within(
+        serve(|mut stream| async move {
+            read_head(&mut stream).await;
+        })
+        .await,
+        LIMIT,
+    )
+    .await;
     assert_eq!((closed.status, kind(&closed)), (None, Some(FailureKind::Closed)));
-    let cut = health_within(serve(|mut stream| async move {
-        read_head(&mut stream).await;
-        reset(stream);
-    }).await, LIMIT).await;
+    let cut = health_within(
+        serve(|mut stream| async move {
+            read_head(&mut stream).await;
+            reset(stream);
+        })
+        .await,
+        LIMIT,
+    )
+    .await;
     assert_eq!((cut.status, kind(&cut)), (None, Some(FailureKind::Reset)));
 }
 
@@ -241,10 +261,9 @@ async fn what_is_not_http() {
 async fn port_80(addr: SocketAddr) -> HttpFact {
     let net = net();
     let purpose = HttpPurpose::PlainPort80;
-    let fact = plain_get_within(
-        &net, ProbeName::Port80, Role::Target, "pds.example", addr.ip(), addr.port(), purpose, LIMIT,
-    )
-    .await;
+    let fact =
+        plain_get_within(&net, ProbeName::Port80, Role::Target, "pds.example", addr.ip(), addr.port(), purpose, LIMIT)
+            .await;
     let (facts, _) = net.take("");
     assert_eq!(facts.len(), 1, "one fact for the whole of it");
     fact
@@ -263,7 +282,11 @@ async fn tls_on_the_plain_port() {
 
 #[tokio::test]
 async fn plain_port() {
-    let fact = port_80(raw_server("HTTP/1.1 308 Permanent Redirect\r\nlocation: https://pds.example/\r\ncontent-length: 0\r\n\r\n").await).await;
+    let fact = port_80(
+        raw_server("HTTP/1.1 308 Permanent Redirect\r\nlocation: https://pds.example/\r\ncontent-length: 0\r\n\r\n")
+            .await,
+    )
+    .await;
     assert_eq!((kind(&fact), fact.status), (None, Some(308)));
     assert_eq!(fact.headers["location"].as_str(), "https://pds.example/");
     let addr = refused_port().await;

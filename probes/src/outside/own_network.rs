@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use crate::{
+    fact::{FactBody, Failure, FailureKind, Family, OwnNetworkFact, ProbeName},
     failure,
-    fact::{Failure, FactBody, FailureKind, Family, OwnNetworkFact, ProbeName},
     net::Net,
 };
 
@@ -32,8 +32,7 @@ pub fn own_network(net: &Net, family: Family) -> bool {
 }
 
 fn source_towards(destination: SocketAddr) -> std::io::Result<IpAddr> {
-    let any: IpAddr =
-        if destination.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let any: IpAddr = if destination.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind((any, 0))?;
     socket.connect(destination)?;
     Ok(socket.local_addr()?.ip())

@@ -8,9 +8,8 @@ use tokio::time::Instant;
 use url::form_urlencoded;
 
 use crate::{
-    failure,
     fact::{FactBody, Failure, ProbeName, Role},
-    limits,
+    failure, limits,
     net::Net,
     outside::fetch,
     par_fact::{ParArm, ParFact},

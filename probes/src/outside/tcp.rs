@@ -15,9 +15,8 @@ use tokio::{
 };
 
 use crate::{
-    failure,
     fact::{ConnectFact, FactBody, Failure, ProbeName, Role},
-    limits,
+    failure, limits,
     net::Net,
     text::Text,
     wire::tap::{Seen, Tap},

@@ -11,9 +11,8 @@ use tokio::time::timeout;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
-    failure,
     fact::{FactBody, Failure, FailureKind, ProbeName, Role},
-    limits,
+    failure, limits,
     net::Net,
     outside::tcp::Connection,
     text::Text,
@@ -96,8 +95,7 @@ async fn shake(
         Err(_) => {
             let words = "the TLS handshake";
             let slow = seen.bytes() > 0;
-            fact.failure =
-                Some(if slow { failure::too_slow(limit, words) } else { failure::timeout(limit, words) });
+            fact.failure = Some(if slow { failure::too_slow(limit, words) } else { failure::timeout(limit, words) });
             None
         }
         Ok(Err(error)) => {

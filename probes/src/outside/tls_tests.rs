@@ -142,10 +142,7 @@ async fn endless_rubbish_after_a_record_header() {
     })
     .await;
     let failure = failure_of(addr).await;
-    assert!(
-        matches!(failure.kind, FailureKind::TooLarge | FailureKind::TlsOther | FailureKind::Reset),
-        "{failure:?}"
-    );
+    assert!(matches!(failure.kind, FailureKind::TooLarge | FailureKind::TlsOther | FailureKind::Reset), "{failure:?}");
 }
 
 #[tokio::test]
@@ -180,7 +177,8 @@ async fn names_that_cannot_be_sent() {
 async fn nobody_listens() {
     let addr = refused_port().await;
     let net = net();
-    let failure = connect(&net, ProbeName::Tcp, Role::Target, "x", addr.ip(), addr.port()).await.err().expect("failure");
+    let failure =
+        connect(&net, ProbeName::Tcp, Role::Target, "x", addr.ip(), addr.port()).await.err().expect("failure");
     assert_eq!(failure.kind, FailureKind::Refused);
     assert!(failure.errno.is_some());
     let (facts, _) = net.take("");

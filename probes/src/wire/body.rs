@@ -10,8 +10,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     document,
-    failure,
     fact::{Failure, FailureKind},
+    failure,
     http_fact::{BodyFact, Content, HttpPurpose, KEPT_HEADERS},
     limits,
     text::Text,

@@ -120,9 +120,10 @@ fn is_anchor(leaf: &X509Certificate<'_>, store: &RootCertStore) -> bool {
     let key = inside_of_sequence(leaf.public_key().raw);
     subject.is_some()
         && key.is_some()
-        && store.roots.iter().any(|root| {
-            Some(root.subject.as_ref()) == subject && Some(root.subject_public_key_info.as_ref()) == key
-        })
+        && store
+            .roots
+            .iter()
+            .any(|root| Some(root.subject.as_ref()) == subject && Some(root.subject_public_key_info.as_ref()) == key)
 }
 
 /// The content of a DER SEQUENCE (X.690, section 8.1.3).

@@ -109,17 +109,20 @@ fn not_tls(evidence: &Evidence<'_>, host: &str, line: &Line<'_>, tls: Seen<'_, T
 /// The server said no to the name.
 fn alert(evidence: &Evidence<'_>, host: &str, line: &Line<'_>, tls: Seen<'_, TlsFact>) -> Cause {
     let alert = tls.body.alert.as_deref().unwrap_or("unknown");
-    let refuses_name = matches!(alert, "InternalError" | "UnrecognizedName" | "UnrecognisedName" | "HandshakeFailure" | "AccessDenied");
+    let refuses_name = matches!(
+        alert,
+        "InternalError" | "UnrecognizedName" | "UnrecognisedName" | "HandshakeFailure" | "AccessDenied"
+    );
     if !refuses_name {
         return fails(evidence, host, tls);
     }
-    let caddy = evidence
-        .http(Role::Target, HttpPurpose::PlainPort80)
-        .into_iter()
-        .find(|seen| seen.body.headers.get("server").is_some_and(|server| server.to_ascii_lowercase().contains("caddy")));
-    let other_name = evidence.all_tls().iter().find(|seen| {
-        seen.body.addr == line.addr && seen.body.sni.as_str() != host && seen.body.failure.is_none()
+    let caddy = evidence.http(Role::Target, HttpPurpose::PlainPort80).into_iter().find(|seen| {
+        seen.body.headers.get("server").is_some_and(|server| server.to_ascii_lowercase().contains("caddy"))
     });
+    let other_name = evidence
+        .all_tls()
+        .iter()
+        .find(|seen| seen.body.addr == line.addr && seen.body.sni.as_str() != host && seen.body.failure.is_none());
     let mut cause = Cause::new(
         Code::TlsOndemandRefused,
         Impact::Broken,
@@ -178,7 +181,8 @@ fn fails(evidence: &Evidence<'_>, host: &str, tls: Seen<'_, TlsFact>) -> Cause {
         .saw(format!("{}: {detail} after {} ms", tls.body.addr, tls.took()))
         .because([tls.id()])
         .settle(if kind == FailureKind::Timeout {
-            "the handshake from another network: if it works there, large packets are lost on this path (MTU)".to_owned()
+            "the handshake from another network: if it works there, large packets are lost on this path (MTU)"
+                .to_owned()
         } else {
             format!("openssl s_client -connect {host}:{} -servername {host}", tls.body.port)
         })
@@ -417,7 +421,9 @@ fn name(evidence: &Evidence<'_>, host: &str, tls: Seen<'_, TlsFact>, certificate
         .remedy(Remedy::new(
             "Serve a certificate that covers the name",
             [
-                format!("nginx: a server block with server_name {host}; and its own certificate (another block answers now)"),
+                format!(
+                    "nginx: a server block with server_name {host}; and its own certificate (another block answers now)"
+                ),
                 format!("Caddy: a site address {host}"),
                 format!("is {} the right machine for {host}?", tls.body.addr),
             ],

@@ -250,7 +250,8 @@ fn missing(
         .map(|seen| seen.id())
         .collect();
     let path = Url::parse(&shown.body.url).map(|url| url.path().to_owned()).unwrap_or_default();
-    let by_proxy = !from_pds(shown) && shown.body.failure.is_none() && shown.body.status.is_some_and(|status| status < 500);
+    let by_proxy =
+        !from_pds(shown) && shown.body.failure.is_none() && shown.body.status.is_some_and(|status| status < 500);
     let ids = [resource.id(), server.id()];
     let health = evidence.target_lines().into_iter().find(super::super::evidence::Line::is_pds);
     let health_ids = health.iter().flat_map(super::super::evidence::Line::ids).collect::<Vec<_>>();

@@ -5,7 +5,7 @@ use pdsdoctor_probes::{
     dns_fact::DnsOutcome,
     fact::{FactId, FailureKind, Role},
     http_fact::{Content, HttpFact, HttpPurpose},
-    tls_fact::{CertificateFact, PathVerdict, TlsFact, Validity},
+    tls_fact::{CertificateFact, TlsFact, Validity},
 };
 
 use super::{Found, Rule, list};
@@ -20,7 +20,6 @@ pub(super) const RULE: Rule = Rule {
         Code::DnsTxtCreatesEmptyNonterminal,
         Code::TlsWildcardOneLevel,
         Code::TlsHandleDomainNoCert,
-        Code::TlsOndemandRefused,
     ],
     judge,
 };
@@ -45,7 +44,7 @@ impl Accounts<'_> {
     fn impact(&self, evidence: &Evidence<'_>) -> Impact {
         if !self.broken.is_empty() {
             Impact::Broken
-        } else if self.any() || !hosted(evidence).is_empty() {
+        } else if self.any() || !evidence.handles().is_empty() {
             Impact::Risk
         } else {
             Impact::Degraded
@@ -67,33 +66,14 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
             None => certificates(evidence, &domain, &sample, &accounts, found),
         }
     }
-    for handle in hosted(evidence) {
+    for handle in evidence.handles() {
         found.causes.extend(empty_nonterminal(evidence, handle));
     }
 }
 
-/// Handles of accounts that were looked at.
-fn hosted<'a>(evidence: &Evidence<'a>) -> Vec<&'a str> {
-    let mut handles: Vec<&str> = evidence
-        .all_dns()
-        .iter()
-        .filter(|seen| matches!(seen.body.role, Role::HostedHandle | Role::Handle))
-        .filter_map(|seen| seen.body.name.as_str().strip_prefix("_atproto."))
-        .filter(|handle| evidence.run.target.handle.as_deref() == Some(handle) || is_hosted(evidence, handle))
-        .collect();
-    handles.sort_unstable();
-    handles.dedup();
-    handles
-}
-
-fn is_hosted(evidence: &Evidence<'_>, handle: &str) -> bool {
-    let name = format!("_atproto.{handle}");
-    evidence.all_dns().iter().any(|seen| seen.body.role == Role::HostedHandle && seen.body.name.as_str() == name)
-}
-
 fn accounts<'a>(evidence: &Evidence<'a>, domain: &str) -> Accounts<'a> {
     let mut accounts = Accounts { by_txt: Vec::new(), need_host: Vec::new(), broken: Vec::new() };
-    for handle in hosted(evidence) {
+    for handle in evidence.handles() {
         let directly = handle.strip_suffix(domain).and_then(|label| label.strip_suffix('.'));
         if directly.is_none_or(|label| label.contains('.')) {
             continue;
@@ -122,8 +102,14 @@ fn no_wildcard(
     // Accounts whose own names resolve show that their owner makes records one by one.
     let named: Vec<&str> = accounts.need_host.iter().filter(|h| !evidence.addresses(h).is_empty()).copied().collect();
     let missing: Vec<&str> = accounts.broken.iter().filter(|h| evidence.addresses(h).is_empty()).copied().collect();
-    let impact = if missing.is_empty() && !accounts.broken.is_empty() { Impact::Risk } else { accounts.impact(evidence) };
-    let past_dns = past_dns(evidence, sample);
+    let impact =
+        if missing.is_empty() && !accounts.broken.is_empty() { Impact::Risk } else { accounts.impact(evidence) };
+    // A real handle that answers at the PDS's address says more than a label nobody has.
+    let (tried, past_dns) = missing
+        .iter()
+        .chain([&sample])
+        .find_map(|name| Some((*name, past_dns(evidence, name)?)))
+        .map_or((sample, None), |(name, seen)| (name, Some(seen)));
     let apex: Vec<String> = evidence.addresses(host).iter().map(ToString::to_string).collect();
     let word = if outcome == DnsOutcome::NxDomain { "NXDOMAIN" } else { "no address" };
     let summary = if missing.is_empty() {
@@ -163,7 +149,7 @@ fn no_wildcard(
     }
     if let Some((id, status)) = past_dns {
         cause = cause.because([id]).contrast(
-            format!("{sample}: through DNS, and at the PDS's own address"),
+            format!("{tried}: through DNS, and at the PDS's own address"),
             format!("through DNS: {word}"),
             format!("at the PDS's address: HTTP {status}"),
         );
@@ -180,9 +166,7 @@ fn well_knowns<'a>(evidence: &Evidence<'a>, name: &str) -> Vec<Seen<'a, HttpFact
     evidence
         .all_http()
         .iter()
-        .filter(|seen| {
-            seen.body.purpose == HttpPurpose::AtprotoDid && host_of(&seen.body.url).as_deref() == Some(name)
-        })
+        .filter(|seen| seen.body.purpose == HttpPurpose::AtprotoDid && host_of(&seen.body.url).as_deref() == Some(name))
         .copied()
         .collect()
 }
@@ -251,9 +235,7 @@ fn shown<'a>(tls: &'a TlsFact) -> Option<Shown<'a>> {
         return (failure.kind == FailureKind::TlsAlert).then(|| Shown::Alert(tls.alert.as_deref().unwrap_or("")));
     }
     let certificate = tls.certificate.as_ref()?;
-    let trusted = certificate.trust_given
-        || certificate.trust_mozilla == PathVerdict::Trusted
-        || certificate.trust_system == PathVerdict::Trusted;
+    let trusted = certificate.is_trusted();
     Some(if !trusted {
         Shown::Untrusted(certificate)
     } else if !certificate.name_matches {
@@ -313,12 +295,6 @@ fn certificates(evidence: &Evidence<'_>, domain: &str, sample: &str, accounts: &
         Shown::Fine => return,
         // On-demand issuance refuses names that nobody has, as it should (`/tls-check`).
         Shown::Alert("InternalError") if is_sample => return,
-        Shown::Alert(alert @ "InternalError") => (
-            Code::TlsOndemandRefused,
-            Confidence::Confirmed,
-            format!("{who} has no certificate and could not get one, so the handle cannot be verified over HTTPS."),
-            format!("the server ends the handshake for {name} with the TLS alert {alert}"),
-        ),
         Shown::Alert(alert) => (
             Code::TlsHandleDomainNoCert,
             if is_sample { Confidence::Likely } else { Confidence::Confirmed },
@@ -334,7 +310,9 @@ fn certificates(evidence: &Evidence<'_>, domain: &str, sample: &str, accounts: &
         Shown::WrongName(certificate) => (
             Code::TlsHandleDomainNoCert,
             Confidence::Confirmed,
-            format!("The certificate shown for {who} is for another name, so handles there cannot be verified over HTTPS."),
+            format!(
+                "The certificate shown for {who} is for another name, so handles there cannot be verified over HTTPS."
+            ),
             format!("for {name} the server shows a certificate for {}", list(certificate.names.iter().take(4))),
         ),
         Shown::Untrusted(certificate) => (
@@ -344,17 +322,13 @@ fn certificates(evidence: &Evidence<'_>, domain: &str, sample: &str, accounts: &
             format!("for {name} it shows a certificate issued by {}", certificate.issuer),
         ),
     };
-    let scope = if code == Code::TlsOndemandRefused { Scope::host(name) } else { Scope::default() };
-    let mut cause = Cause::new(code, impact, confidence, summary)
-        .scope(scope)
-        .saw(saw.clone())
-        .because([seen.id(), own_tls.id()])
-        .contrast(
+    let mut cause =
+        Cause::new(code, impact, confidence, summary).saw(saw.clone()).because([seen.id(), own_tls.id()]).contrast(
             "a handshake with the same server, two names",
             format!("{name}: {saw}"),
             format!("{host}: a valid certificate"),
         );
-    for remedy in certificate_remedies(evidence, code, domain, name) {
+    for remedy in certificate_remedies(evidence, seen.body.alert.is_some(), domain, name) {
         cause = cause.remedy(remedy);
     }
     if let Some(validity) = seen.body.certificate.as_ref().map(CertificateFact::validity)
@@ -374,19 +348,19 @@ fn reaches_one_level(certificate: &CertificateFact, domain: &str) -> bool {
         .any(|parent| domain.strip_suffix(parent).is_some_and(|rest| rest.ends_with('.')))
 }
 
-fn certificate_remedies(evidence: &Evidence<'_>, code: Code, domain: &str, name: &str) -> Vec<Remedy> {
+fn certificate_remedies(evidence: &Evidence<'_>, by_alert: bool, domain: &str, name: &str) -> Vec<Remedy> {
     let verify = evidence.verify();
-    if code == Code::TlsOndemandRefused {
-        return vec![Remedy::new(
-            "See why on-demand TLS may not issue for this name",
-            [
-                format!("curl -i 'http://localhost:3000/tls-check?domain={name}'    # on the PDS's machine: must say 200"),
-                "sudo docker logs --tail 50 caddy 2>&1 | grep -iE 'obtain|ask|error'".to_owned(),
-            ],
-            verify,
-        )];
-    }
-    vec![
+    // A refusal is also what on-demand issuance gives for a name it may not, or could not, get a certificate for.
+    let on_demand = Remedy::new(
+        "With Caddy's on-demand TLS: see why it may not issue for this name",
+        [
+            format!("curl -i 'http://localhost:3000/tls-check?domain={name}'    # on the PDS's machine: must say 200"),
+            "sudo docker logs --tail 50 caddy 2>&1 | grep -iE 'obtain|ask|error'".to_owned(),
+        ],
+        verify.clone(),
+    );
+    let mut remedies = if by_alert { vec![on_demand] } else { Vec::new() };
+    remedies.extend([
         Remedy::new(
             format!("Get a certificate for *.{domain} as well"),
             [
@@ -401,11 +375,12 @@ fn certificate_remedies(evidence: &Evidence<'_>, code: Code, domain: &str, name:
             [format!("_atproto.<name>.{domain}.  TXT  \"did=did:plc:...\"")],
             verify,
         ),
-    ]
+    ]);
+    remedies
 }
 
 /// Does the content of a fact carry a DID? (for the records rule)
-pub(super) fn did_of<'a>(fact: &'a HttpFact) -> Option<&'a str> {
+pub(super) fn did_of(fact: &HttpFact) -> Option<&str> {
     match &fact.content {
         Some(Content::AtprotoDid { did: Some(did) }) if fact.status == Some(200) => Some(did),
         _ => None,

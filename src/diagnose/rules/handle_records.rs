@@ -28,21 +28,8 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn judge(evidence: &Evidence<'_>, found: &mut Found) {
-    let mut handles: Vec<(&str, Role)> = evidence
-        .all_dns()
-        .iter()
-        .filter(|seen| matches!(seen.body.role, Role::Handle | Role::HostedHandle))
-        .filter_map(|seen| Some((seen.body.name.as_str().strip_prefix("_atproto.")?, seen.body.role)))
-        .collect();
-    handles.sort_unstable_by_key(|(handle, role)| (*handle, *role));
-    handles.dedup_by_key(|(handle, _)| *handle);
-    for (handle, role) in handles {
-        // A name that is only looked at because it might have been a handle is none.
-        let named = role == Role::Handle && evidence.run.target.handle.as_deref() == Some(handle);
-        if role == Role::Handle && !named {
-            continue;
-        }
-        judge_one(evidence, handle, named, found);
+    for handle in evidence.handles() {
+        judge_one(evidence, handle, evidence.is_named_handle(handle), found);
     }
 }
 
@@ -82,8 +69,7 @@ fn right_records(evidence: &Evidence<'_>, handle: &str) -> Vec<(FactId, String)>
 
 /// The DID that the TXT record gives, if it gives exactly one.
 pub(crate) fn txt_did(evidence: &Evidence<'_>, handle: &str) -> Option<String> {
-    let dids: BTreeSet<String> =
-        right_records(evidence, handle).iter().filter_map(|(_, value)| exact(value)).collect();
+    let dids: BTreeSet<String> = right_records(evidence, handle).iter().filter_map(|(_, value)| exact(value)).collect();
     (dids.len() == 1).then(|| dids.into_iter().next()).flatten()
 }
 
@@ -98,6 +84,8 @@ pub(crate) fn well_known_did(evidence: &Evidence<'_>, handle: &str) -> Option<(F
                 // Past DNS it is an experiment, not what the world sees.
                 && seen.body.addr.is_none_or(|addr| evidence.addresses(handle).contains(&addr) || evidence.given_by_user(handle))
         })
+        // The tool reads on behind a bad certificate; the services that verify handles do not.
+        .filter(|seen| seen.body.addr.is_none_or(|addr| evidence.has_sound_certificate(handle, addr)))
         .find_map(|seen| Some((seen.id(), did_of(seen.body)?.to_owned())))
 }
 
@@ -167,7 +155,11 @@ impl Handle<'_, '_> {
                 Code::DnsDuplicateDidTxt,
                 self.impact(false),
                 Confidence::Confirmed,
-                format!("{} has {} DID records; resolvers accept exactly one, so the handle is invalid.", self.handle, dids.len()),
+                format!(
+                    "{} has {} DID records; resolvers accept exactly one, so the handle is invalid.",
+                    self.handle,
+                    dids.len()
+                ),
             )
             .scope(Scope::host(self.handle))
             .saw(format!("at _atproto.{}: {}", self.handle, list(&dids)))
@@ -204,13 +196,20 @@ impl Handle<'_, '_> {
                 Code::DnsTxtFormat,
                 self.impact(works),
                 Confidence::Confirmed,
-                format!("The TXT record of {} is malformed ({problem}), so the handle does not verify by DNS.", self.handle),
+                format!(
+                    "The TXT record of {} is malformed ({problem}), so the handle does not verify by DNS.",
+                    self.handle
+                ),
             )
             .scope(Scope::host(self.handle))
             .saw(format!("_atproto.{} is exactly: {value}", self.handle))
             .because([id])
             .because(expected.map(|(id, _)| id))
-            .contrast("the value of the TXT record", format!("is: {value}"), "must be: did=did:plc:... and nothing else")
+            .contrast(
+                "the value of the TXT record",
+                format!("is: {value}"),
+                "must be: did=did:plc:... and nothing else",
+            )
             .remedy(Remedy::new("Correct the record", [right], self.evidence.verify())),
         )
     }
@@ -232,7 +231,10 @@ impl Handle<'_, '_> {
                 Code::DnsWellKnownAndTxtDisagree,
                 self.impact(true),
                 Confidence::Confirmed,
-                format!("{} points to two different DIDs: some services accept the handle, others do not.", self.handle),
+                format!(
+                    "{} points to two different DIDs: some services accept the handle, others do not.",
+                    self.handle
+                ),
             )
             .scope(Scope::host(self.handle))
             .saw(format!("TXT record: {txt}"))

@@ -53,7 +53,11 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
             )
             .saw(format!("#atproto_pds: {}", endpoint.unwrap_or("none")))
             .because([document.id()])
-            .contrast("the endpoint in the DID document", problem, "needed: https://<host of the PDS>, nothing after it")
+            .contrast(
+                "the endpoint in the DID document",
+                problem,
+                "needed: https://<host of the PDS>, nothing after it",
+            )
             .remedy(update),
         );
         return;
@@ -73,15 +77,23 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
                     Code::HandleUnverified,
                     Impact::Broken,
                     Confidence::Confirmed,
-                    format!("{handle} points to {did}, but that account does not claim the handle, so it shows as invalid."),
+                    format!(
+                        "{handle} points to {did}, but that account does not claim the handle, so it shows as invalid."
+                    ),
                 )
                 .scope(crate::diagnose::Scope::host(handle))
-                .saw(format!("alsoKnownAs: {}", if also_known_as.is_empty() { "nothing".to_owned() } else { list(also_known_as) }))
+                .saw(format!(
+                    "alsoKnownAs: {}",
+                    if also_known_as.is_empty() { "nothing".to_owned() } else { list(also_known_as) }
+                ))
                 .because([document.id()])
                 .contrast(
                     "the two directions of a handle",
                     format!("{handle} → {did}"),
-                    format!("{did} → {}", if also_known_as.is_empty() { "no handle".to_owned() } else { list(also_known_as) }),
+                    format!(
+                        "{did} → {}",
+                        if also_known_as.is_empty() { "no handle".to_owned() } else { list(also_known_as) }
+                    ),
                 )
                 .remedy(Remedy::new(
                     "Set the handle of the account, or correct the record",

@@ -70,7 +70,10 @@ fn localhost(evidence: &Evidence<'_>) -> Option<Cause> {
         Stage::NoRoute(kind) => (
             Code::LoginParFails,
             Confidence::Likely,
-            format!("Logins fail at {name}: the login request (PAR) gets no answer ({}).", kind.to_string().replace('_', " ")),
+            format!(
+                "Logins fail at {name}: the login request (PAR) gets no answer ({}).",
+                kind.to_string().replace('_', " ")
+            ),
         ),
         _ => return None,
     };
@@ -95,7 +98,10 @@ fn localhost(evidence: &Evidence<'_>) -> Option<Cause> {
     } else {
         Remedy::new(
             "See the PDS's log at the time of the check",
-            ["sudo docker logs --tail 50 pds", "df -h /pds; df -i /pds     # a full disk makes logins fail while _health is fine"],
+            [
+                "sudo docker logs --tail 50 pds",
+                "df -h /pds; df -i /pds     # a full disk makes logins fail while _health is fine",
+            ],
             evidence.verify(),
         )
     }))
@@ -147,7 +153,11 @@ fn judge_client(evidence: &Evidence<'_>, client: &str, found: &mut Found) {
         None => {
             let ids: Vec<FactId> = [&busted, &named].into_iter().flatten().map(|arm| arm.target.id()).collect();
             let host = host_of(client).unwrap_or_default();
-            found.rule_out(Code::OauthClientMetadataEgress, format!("the PDS fetched the client metadata of {host}"), ids);
+            found.rule_out(
+                Code::OauthClientMetadataEgress,
+                format!("the PDS fetched the client metadata of {host}"),
+                ids,
+            );
         }
     }
 }
@@ -205,12 +215,19 @@ fn not_obtained(evidence: &Evidence<'_>, main: &Arm<'_>, named: Option<&Arm<'_>>
     let spent = spent(evidence, main);
     let summary = match code {
         Code::OauthClientMetadataEgress => {
-            format!("{name} is up, but logins to {host} fail: the PDS cannot fetch the app's client metadata{}.", hint(&main.stage, spent))
+            format!(
+                "{name} is up, but logins to {host} fail: the PDS cannot fetch the app's client metadata{}.",
+                hint(&main.stage, spent)
+            )
         }
         Code::AppClientMetadataBroken => {
-            format!("Logins to {host} fail for everybody: its client metadata is broken. Your PDS is not at fault; leave it alone.")
+            format!(
+                "Logins to {host} fail for everybody: its client metadata is broken. Your PDS is not at fault; leave it alone."
+            )
         }
-        _ => format!("Logins to {host} fail: the PDS could not fetch the client metadata, and nothing tells whose fault that is."),
+        _ => format!(
+            "Logins to {host} fail: the PDS could not fetch the client metadata, and nothing tells whose fault that is."
+        ),
     };
     let mut cause = Cause::new(code, Impact::Broken, confidence, summary)
         .scope(Scope::host(&host))
@@ -325,10 +342,11 @@ fn remedies(evidence: &Evidence<'_>, code: Code, main: &Arm<'_>, host: &str) -> 
     let look = Remedy::new(
         "Look from where the PDS runs (its container), one address family at a time",
         [
-            format!("PID=$(sudo docker inspect -f '{{{{.State.Pid}}}}' pds)"),
+            "PID=$(sudo docker inspect -f '{{.State.Pid}}' pds)".to_owned(),
             format!("sudo nsenter -t $PID -n curl -4 -sv -o /dev/null {}", main.client),
             format!("sudo nsenter -t $PID -n curl -6 -sv -o /dev/null {}", main.client),
-            "sudo docker logs --tail 200 pds 2>&1 | grep -E 'pds:(fetch|oauth)' | tail     # the hidden error".to_owned(),
+            "sudo docker logs --tail 200 pds 2>&1 | grep -E 'pds:(fetch|oauth)' | tail     # the hidden error"
+                .to_owned(),
         ],
         verify.clone(),
     );
@@ -356,8 +374,11 @@ fn remedies(evidence: &Evidence<'_>, code: Code, main: &Arm<'_>, host: &str) -> 
             Remedy::new(
                 "Give the PDS's container a resolver that knows the name",
                 [
-                    format!("sudo nsenter -t $(sudo docker inspect -f '{{{{.State.Pid}}}}' pds) -n getent ahosts {host}"),
-                    "docker compose:  dns: [1.1.1.1, 9.9.9.9]    # for the pds service, then: docker compose up -d".to_owned(),
+                    format!(
+                        "sudo nsenter -t $(sudo docker inspect -f '{{{{.State.Pid}}}}' pds) -n getent ahosts {host}"
+                    ),
+                    "docker compose:  dns: [1.1.1.1, 9.9.9.9]    # for the pds service, then: docker compose up -d"
+                        .to_owned(),
                 ],
                 verify,
             )
@@ -422,7 +443,9 @@ fn refused(evidence: &Evidence<'_>, arm: &Arm<'_>) -> Option<Cause> {
         ),
     };
     let versions = match (evidence.version(Role::Target), evidence.version(Role::Reference)) {
-        (Some(ours), Some(theirs)) => Some(format!("versions: {name} {ours}, {} {theirs}", evidence.reference().unwrap_or("reference"))),
+        (Some(ours), Some(theirs)) => {
+            Some(format!("versions: {name} {ours}, {} {theirs}", evidence.reference().unwrap_or("reference")))
+        }
         _ => None,
     };
     let mut cause = Cause::new(code, Impact::Broken, confidence, summary)
@@ -472,7 +495,10 @@ fn other_failure(evidence: &Evidence<'_>, arm: &Arm<'_>) -> Option<Cause> {
     let (code, summary) = if same {
         (
             Code::AppClientMetadataBroken,
-            format!("Logins to {host} fail everywhere at the same point: {}. Your PDS is not at fault.", arm.stage.words()),
+            format!(
+                "Logins to {host} fail everywhere at the same point: {}. Your PDS is not at fault.",
+                arm.stage.words()
+            ),
         )
     } else {
         (Code::LoginParFails, format!("Logins to {host} fail at {}: {}.", evidence.name(), arm.stage.words()))

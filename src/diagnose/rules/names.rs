@@ -154,7 +154,11 @@ fn words(outcome: DnsOutcome) -> String {
 /// The zone that a negative answer names, unless it is a top-level domain.
 fn zone_of(evidence: &Evidence<'_>, answers: &[Seen<'_, DnsFact>]) -> Option<String> {
     let _ = evidence;
-    answers.iter().find_map(|seen| seen.body.zone.clone()).map(|zone| zone.to_string()).filter(|zone| zone.contains('.'))
+    answers
+        .iter()
+        .find_map(|seen| seen.body.zone.clone())
+        .map(|zone| zone.to_string())
+        .filter(|zone| zone.contains('.'))
 }
 
 /// The highest parent of a name that does not exist either.
@@ -185,7 +189,9 @@ fn tunnel(evidence: &Evidence<'_>, host: &str, answers: &[Seen<'_, DnsFact>]) ->
         Code::TunnelCfDnsElsewhere,
         Impact::Broken,
         if servers.is_empty() { Confidence::Likely } else { Confidence::Confirmed },
-        format!("{host} points to a Cloudflare Tunnel, but its zone is not served by Cloudflare, so it never resolves."),
+        format!(
+            "{host} points to a Cloudflare Tunnel, but its zone is not served by Cloudflare, so it never resolves."
+        ),
     )
     .saw(format!("{host} is an alias of {target}, which has no address"))
     .because([seen.id()])
@@ -232,9 +238,7 @@ fn zone_servers(evidence: &Evidence<'_>, host: &str) -> Vec<(FactId, String)> {
             // Behind an alias the answer is about another zone.
             .filter(|seen| seen.body.cname_chain.is_empty())
             .flat_map(|seen| {
-                seen.body.records.iter().map(|record| {
-                    (seen.id(), record.trim_end_matches('.').to_ascii_lowercase())
-                })
+                seen.body.records.iter().map(|record| (seen.id(), record.trim_end_matches('.').to_ascii_lowercase()))
             })
             .collect();
         if !servers.is_empty() {
@@ -266,7 +270,8 @@ fn private(evidence: &Evidence<'_>, host: &str, answers: &[Seen<'_, DnsFact>]) -
         return None;
     }
     let all = bad.len() == addrs.len();
-    let reached = evidence.target_lines().iter().any(|line| bad.iter().any(|(addr, _)| *addr == line.addr) && line.connected());
+    let reached =
+        evidence.target_lines().iter().any(|line| bad.iter().any(|(addr, _)| *addr == line.addr) && line.connected());
     let shown = list(bad.iter().map(|(addr, kind)| format!("{addr} ({kind})")));
     // A resolver out on the internet says what the world sees; one at home may say something else.
     let by_the_world = answers.iter().any(|seen| {
@@ -278,7 +283,9 @@ fn private(evidence: &Evidence<'_>, host: &str, answers: &[Seen<'_, DnsFact>]) -
         (true, true) => (
             Impact::Risk,
             Confidence::Possible,
-            format!("{host} resolves to a private address here; if the world sees the same, only your own network reaches it."),
+            format!(
+                "{host} resolves to a private address here; if the world sees the same, only your own network reaches it."
+            ),
         ),
         (true, false) => (
             Impact::Broken,
@@ -288,7 +295,9 @@ fn private(evidence: &Evidence<'_>, host: &str, answers: &[Seen<'_, DnsFact>]) -
         (false, _) => (
             Impact::Degraded,
             sure,
-            format!("{host} is published with a private address beside its public one: relays and other servers refuse it."),
+            format!(
+                "{host} is published with a private address beside its public one: relays and other servers refuse it."
+            ),
         ),
     };
     let mut cause = Cause::new(Code::DnsPrivateIpPublished, impact, confidence, summary)

@@ -13,10 +13,8 @@ use crate::diagnose::{
     net_kinds::{AddressKind, address_kind},
 };
 
-pub(super) const RULE: Rule = Rule {
-    codes: &[Code::FwPortsClosed, Code::SvcNotListening, Code::V6InboundClosed, Code::V6OnlyHost],
-    judge,
-};
+pub(super) const RULE: Rule =
+    Rule { codes: &[Code::FwPortsClosed, Code::SvcNotListening, Code::V6InboundClosed, Code::V6OnlyHost], judge };
 
 fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     let Some(host) = evidence.host() else { return };
@@ -25,7 +23,9 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     let lines: Vec<Line<'_>> = evidence
         .target_lines()
         .into_iter()
-        .filter(|line| evidence.given_by_user(host) || address_kind(line.addr) == AddressKind::Public || line.connected())
+        .filter(|line| {
+            evidence.given_by_user(host) || address_kind(line.addr) == AddressKind::Public || line.connected()
+        })
         .filter(|line| line.connect_failure() != Some(FailureKind::NetworkUnreachable))
         .collect();
     if lines.is_empty() {
@@ -83,7 +83,10 @@ fn nothing_open(evidence: &Evidence<'_>, host: &str, closed: &[&Line<'_>]) -> Op
     // Behind a router of one's own, IPv4 may fail for this machine alone: the PDS may stand behind
     // the same router, and not every router lets connections turn round (NAT hairpin).
     let proves = |line: &&Line<'_>| line.family() == Family::V6 || !evidence.is_behind_nat();
-    let proof = closed.iter().filter(|line| proves(line)).find_map(|line| Some((*line, evidence.family_control(line.family())?)));
+    let proof = closed
+        .iter()
+        .filter(|line| proves(line))
+        .find_map(|line| Some((*line, evidence.family_control(line.family())?)));
     let works = proof.clone().or_else(|| Some((first, evidence.family_control(first.family())?)));
     let sure = if proof.is_some() { Confidence::Confirmed } else { Confidence::Likely };
     let refused: Vec<&Line<'_>> = closed
@@ -97,7 +100,9 @@ fn nothing_open(evidence: &Evidence<'_>, host: &str, closed: &[&Line<'_>]) -> Op
             Code::FwPortsClosed,
             Impact::Broken,
             sure,
-            format!("Nobody can reach {host}: port {port} is closed by a firewall, not forwarded, or the machine is off."),
+            format!(
+                "Nobody can reach {host}: port {port} is closed by a firewall, not forwarded, or the machine is off."
+            ),
         );
         if port80.is_some() {
             cause = cause.saw("port 80 of the same address answers, so the machine is on and only this port is closed");
@@ -207,10 +212,7 @@ fn v6_closed(evidence: &Evidence<'_>, host: &str, closed: &[&Line<'_>], open: &[
     .remedy(
         Remedy::new(
             "If the address is old, or IPv6 is not meant to work: remove the record",
-            [
-                format!("delete:  {host}.  AAAA  {}", first.addr),
-                format!("and the same AAAA of the wildcard *.{host}"),
-            ],
+            [format!("delete:  {host}.  AAAA  {}", first.addr), format!("and the same AAAA of the wildcard *.{host}")],
             evidence.verify(),
         )
         .undo(format!("add:  {host}.  AAAA  {}", first.addr)),
@@ -242,14 +244,17 @@ fn v4_closed(evidence: &Evidence<'_>, host: &str, closed: &[&Line<'_>], open: &[
         (Impact::Broken, Confidence::Likely)
     };
     let summary = if impact == Impact::Risk {
-        format!("{host} does not answer on IPv4 from here, its own network; if it is so from outside too, everybody without IPv6 fails.")
+        format!(
+            "{host} does not answer on IPv4 from here, its own network; if it is so from outside too, everybody without IPv6 fails."
+        )
     } else {
         format!("{host} does not answer on IPv4: everybody without IPv6 fails.")
     };
-    let settle = (confidence != Confidence::Confirmed)
-        .then(|| "the same from another network (a phone's, without Wi-Fi): a router may not lead its own network back in".to_owned());
-    let mut cause =
-        Cause::new(code, impact, confidence, summary)
+    let settle = (confidence != Confidence::Confirmed).then(|| {
+        "the same from another network (a phone's, without Wi-Fi): a router may not lead its own network back in"
+            .to_owned()
+    });
+    let mut cause = Cause::new(code, impact, confidence, summary)
         .scope(Scope { family: Some(Family::V4), ..Scope::default() })
         .saw(how(closed))
         .because(connect_ids(closed))

@@ -52,7 +52,10 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
                 Remedy::new(
                     format!("Correct or delete the {record} record"),
                     [
-                        format!("on the PDS's machine, its own address: ip -{} addr show scope global", if record == "A" { 4 } else { 6 }),
+                        format!(
+                            "on the PDS's machine, its own address: ip -{} addr show scope global",
+                            if record == "A" { 4 } else { 6 }
+                        ),
                         format!("delete or change:  {host}.  {record}  {}", line.addr),
                         format!("and the same record of the wildcard *.{host}"),
                     ],

@@ -2,7 +2,7 @@
 //! word is said about the target.
 
 use pdsdoctor_probes::{
-    dns_fact::{DnsOutcome, SystemDnsOutcome},
+    dns_fact::{DnsOutcome, DnsPurpose, SystemDnsOutcome},
     fact::{Family, NotMeasured, ProbeName, Role},
     text::Text,
 };
@@ -29,7 +29,9 @@ pub fn withheld(evidence: &Evidence<'_>) -> Vec<NotMeasured> {
     if target_v6 && evidence.family_fails(Family::V6) {
         withheld.push(NotMeasured {
             probe: ProbeName::Tcp,
-            why: Text::new("IPv6 does not work from this machine (other hosts fail too), so the target's is not judged"),
+            why: Text::new(
+                "IPv6 does not work from this machine (other hosts fail too), so the target's is not judged",
+            ),
             needs: Text::new("a machine with working IPv6"),
         });
     }
@@ -51,7 +53,9 @@ pub fn withheld(evidence: &Evidence<'_>) -> Vec<NotMeasured> {
     if evidence.target_lines().iter().any(alike) {
         withheld.push(NotMeasured {
             probe: ProbeName::Tls,
-            why: Text::new("even the reference's certificate is not trusted here, so the target's issuer is not judged"),
+            why: Text::new(
+                "even the reference's certificate is not trusted here, so the target's issuer is not judged",
+            ),
             needs: Text::new("--ca-cert FILE with this network's own root, or another network"),
         });
     }
@@ -81,7 +85,11 @@ fn no_network(evidence: &Evidence<'_>) -> Option<Cause> {
         )
         .saw("no source address towards a global destination, on either family")
         .because(families.iter().map(|seen| seen.id()))
-        .remedy(Remedy::new("Connect this machine, then run the check again", ["ip route; ip -6 route"], evidence.verify())),
+        .remedy(Remedy::new(
+            "Connect this machine, then run the check again",
+            ["ip route; ip -6 route"],
+            evidence.verify(),
+        )),
     )
 }
 
@@ -92,26 +100,26 @@ fn resolver(evidence: &Evidence<'_>) -> Option<Cause> {
     if direct.is_empty() && system.is_empty() {
         return None;
     }
+    if let Some(cause) = knows_nothing(evidence) {
+        return Some(cause);
+    }
     let direct_works = direct.iter().any(|seen| seen.body.outcome.is_definite());
-    let system_works = system
-        .iter()
-        .any(|seen| matches!(seen.body.outcome, SystemDnsOutcome::Answer | SystemDnsOutcome::NotFound));
+    let system_works =
+        system.iter().any(|seen| matches!(seen.body.outcome, SystemDnsOutcome::Answer | SystemDnsOutcome::NotFound));
     // EAI_NONAME for everything is also what a machine without any resolver gives.
     let system_found = system.iter().any(|seen| seen.body.outcome == SystemDnsOutcome::Answer);
     if direct_works || system_found || (direct.is_empty() && system_works) {
         return None;
     }
-    let others_asked = direct
-        .iter()
-        .any(|seen| matches!(seen.body.role, Role::Reference | Role::Client | Role::Directory))
-        || system.iter().any(|seen| matches!(seen.body.role, Role::Reference | Role::Client | Role::Directory));
+    let others_asked =
+        direct.iter().any(|seen| matches!(seen.body.role, Role::Reference | Role::Client | Role::Directory))
+            || system.iter().any(|seen| matches!(seen.body.role, Role::Reference | Role::Client | Role::Directory));
     let silent = direct.iter().all(|seen| !seen.body.outcome.is_reply());
     // Only the target's name was asked for, and a server answered: the fault may be its zone's.
     if !others_asked && !silent {
         return None;
     }
-    let servers: std::collections::BTreeSet<String> =
-        direct.iter().map(|seen| seen.body.server.to_string()).collect();
+    let servers: std::collections::BTreeSet<String> = direct.iter().map(|seen| seen.body.server.to_string()).collect();
     let how = if silent {
         "does not answer"
     } else if direct.iter().any(|seen| seen.body.outcome == DnsOutcome::Refused) {
@@ -132,6 +140,39 @@ fn resolver(evidence: &Evidence<'_>) -> Option<Cause> {
         .because(system.iter().map(|seen| seen.id()).take(4))
         .remedy(Remedy::new(
             "Use a resolver that works, or mend /etc/resolv.conf",
+            [format!("{} --nameserver 1.1.1.1", evidence.verify())],
+            evidence.verify(),
+        )),
+    )
+}
+
+/// Every name that is known to exist, the reference's and the application's, is denied: a resolver
+/// that sees a closed network, or that answers for a captive portal. What it denies means nothing.
+fn knows_nothing(evidence: &Evidence<'_>) -> Option<Cause> {
+    let is_control = |role: Role| matches!(role, Role::Reference | Role::Client);
+    let direct = evidence.all_dns().iter().filter(|seen| seen.body.purpose == DnsPurpose::Address);
+    let system = evidence.all_system_dns();
+    let answered = direct.clone().any(|seen| seen.body.outcome == DnsOutcome::Answer)
+        || system.iter().any(|seen| seen.body.outcome == SystemDnsOutcome::Answer);
+    let denied: Vec<_> = direct
+        .filter(|seen| is_control(seen.body.role))
+        .filter(|seen| matches!(seen.body.outcome, DnsOutcome::NxDomain | DnsOutcome::NoData))
+        .collect();
+    if answered || denied.is_empty() {
+        return None;
+    }
+    let names: std::collections::BTreeSet<&str> = denied.iter().map(|seen| seen.body.name.as_str()).collect();
+    Some(
+        Cause::new(
+            Code::ThisSideResolverBroken,
+            Impact::Broken,
+            Confidence::Likely,
+            "This machine cannot resolve names: its name server denies even names that exist.",
+        )
+        .saw(format!("{}: no such name, says the name server", super::list(names)))
+        .because(denied.iter().map(|seen| seen.id()).take(12))
+        .remedy(Remedy::new(
+            "Use a resolver that knows the internet, or log in to this network first",
             [format!("{} --nameserver 1.1.1.1", evidence.verify())],
             evidence.verify(),
         )),

@@ -72,9 +72,10 @@ fn addresses(evidence: &Evidence<'_>, lines: &[Line<'_>], found: &mut Found) {
         for line in closed {
             // Silence of a family that nothing else here has used is not the target's for certain.
             let hairpin = line.family() == Family::V4 && evidence.is_at_the_same_site();
-            let doubtful = hairpin || line.connect_failure() == Some(FailureKind::Timeout)
-                && evidence.family_works(line.family()).is_none()
-                && !lines.iter().any(|other| other.family() == line.family() && other.connected());
+            let doubtful = hairpin
+                || line.connect_failure() == Some(FailureKind::Timeout)
+                    && evidence.family_works(line.family()).is_none()
+                    && !lines.iter().any(|other| other.family() == line.family() && other.connected());
             let impact = if doubtful { Impact::Risk } else { Impact::Degraded };
             let confidence = if doubtful { Confidence::Possible } else { Confidence::Likely };
             found.cause(

@@ -43,16 +43,12 @@ pub(super) fn show(page: &mut Page, run: &Run, diagnosis: &Diagnosis) {
         let mut probes: Vec<String> = all[shown..].iter().map(|healthy| healthy.probe.to_string()).collect();
         probes.dedup();
         let line = format!("and {} more: {} (-v shows all)", all.len() - shown, probes.join(", "));
-        page.pieces(
-            0,
-            &[(mark.to_owned(), Ink::Good), (cut(&line, columns - width(mark), unicode), Ink::Plain)],
-        );
+        page.pieces(0, &[(mark.to_owned(), Ink::Good), (cut(&line, columns - width(mark), unicode), Ink::Plain)]);
     }
     if missing {
-        let mut probes: Vec<String> =
-            diagnosis.not_measured.iter().map(|missing| missing.probe.to_string()).collect();
-        probes.dedup();
-        let line = format!("Not measured: {} (-v says why)", probes.join(", "));
+        let mut reasons: Vec<String> = diagnosis.not_measured.iter().map(|missing| page.clean(&missing.why)).collect();
+        reasons.dedup();
+        let line = format!("Not measured: {}", reasons.join("; "));
         page.pieces(0, &[(cut(&line, columns, unicode), Ink::Dim)]);
     }
 }

@@ -4,6 +4,7 @@ mod healthy;
 mod page;
 mod paint;
 mod sick;
+mod steps;
 mod table;
 mod timeline;
 
@@ -95,6 +96,12 @@ fn again(run: &Run) -> String {
         if set {
             command.push_str(option);
         }
+    }
+    // Their values are not part of a run.
+    let lost = [(!settings.resolved_by_user.is_empty(), "--resolve"), (settings.nameservers_given, "--nameserver")];
+    let lost: Vec<&str> = lost.into_iter().filter(|(given, _)| *given).map(|(_, option)| option).collect();
+    if !lost.is_empty() {
+        command.push_str(&format!("  # and {} as before", lost.join(", ")));
     }
     command
 }

@@ -86,25 +86,9 @@ impl Page {
     }
 
     /// A line to paste: never broken, however long, since a broken command does not work.
-    pub fn paste(&mut self, indent: usize, line: &str) {
+    pub fn whole(&mut self, indent: usize, line: &str) {
         let line = self.clean(line);
-        let fits = indent + width(&line) <= self.style.width;
-        self.raw(if fits { indent } else { 2 }, &line, Ink::Code);
-    }
-
-    /// The same beside a label.
-    pub fn labelled_paste(&mut self, indent: usize, label: &str, columns: usize, line: &str) {
-        let line = self.clean(line);
-        let fits = indent + columns + width(&line) <= self.style.width;
-        let label = pad(label, columns);
-        self.out.push_str(&" ".repeat(indent));
-        self.out.push_str(&self.paint.ink(&label, Ink::Strong));
-        if !fits {
-            self.end_line();
-            self.out.push_str("  ");
-        }
-        self.out.push_str(&self.paint.ink(&line, Ink::Code));
-        self.end_line();
+        self.raw(indent, &line, Ink::Code);
     }
 
     /// Pieces that are known to fit, side by side.
@@ -118,11 +102,7 @@ impl Page {
 
     /// A cell of a table.
     pub fn padded(&self, text: &str, columns: usize, right: bool) -> String {
-        if right {
-            format!("{}{text}", " ".repeat(columns.saturating_sub(width(text))))
-        } else {
-            pad(text, columns)
-        }
+        if right { format!("{}{text}", " ".repeat(columns.saturating_sub(width(text)))) } else { pad(text, columns) }
     }
 
     fn raw(&mut self, indent: usize, line: &str, ink: Ink) {

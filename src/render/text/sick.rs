@@ -2,7 +2,7 @@
 
 use pdsdoctor_probes::record::Run;
 
-use super::{Ink, Page, again, counts, mark, table, timeline};
+use super::{Ink, Page, again, counts, mark, steps, table, timeline};
 use crate::{
     diagnose::{Cause, Confidence, Contrast, Diagnosis, Remedy, Risk, Scope},
     render::{grid, style::Detail, wrap::width},
@@ -12,6 +12,8 @@ use crate::{
 const LABEL: usize = 9;
 /// Causes after the first show this many lines of what was seen.
 const SEEN_LATER: usize = 1;
+/// Beside a name longer than this, a long result has no room: it stands beneath it.
+const SIDE_BESIDE: usize = 26;
 /// A name longer than this is no label for a side of a contrast.
 const SIDE_NAME: usize = 40;
 
@@ -25,10 +27,10 @@ pub(super) fn show(page: &mut Page, run: &Run, diagnosis: &Diagnosis) {
     page.text(0, &counts(run), Ink::Dim);
     for (index, cause) in diagnosis.causes.iter().enumerate() {
         page.gap();
-        show_cause(page, index, cause, &diagnosis.causes, verbose);
+        show_cause(page, index, cause, diagnosis, verbose);
     }
     table::show(page, &grid::grid(run));
-    if verbose && !diagnosis.healthy.is_empty() {
+    if (verbose || diagnosis.causes.is_empty()) && !diagnosis.healthy.is_empty() {
         heading(page, "Well:");
         for healthy in &diagnosis.healthy {
             page.hanging(2, 2, &format!("{}: {}", healthy.probe, healthy.summary), Ink::Plain);
@@ -43,8 +45,7 @@ pub(super) fn show(page: &mut Page, run: &Run, diagnosis: &Diagnosis) {
     if !diagnosis.not_measured.is_empty() {
         heading(page, "Not measured:");
         for missing in &diagnosis.not_measured {
-            let needs =
-                if missing.needs.is_empty() { String::new() } else { format!(" (needs {})", missing.needs) };
+            let needs = if missing.needs.is_empty() { String::new() } else { format!(" (needs {})", missing.needs) };
             page.hanging(2, 2, &format!("{}: {}{needs}", missing.probe, missing.why), Ink::Plain);
         }
     }
@@ -54,9 +55,9 @@ pub(super) fn show(page: &mut Page, run: &Run, diagnosis: &Diagnosis) {
     }
     page.gap();
     if let Some(cause) = diagnosis.causes.first() {
-        page.paste(0, &format!("More:   pdsdoctor explain {}", cause.code));
+        page.whole(0, &format!("More:   pdsdoctor explain {}", cause.code));
     }
-    page.paste(0, &format!("Again:  {}", again(run)));
+    page.whole(0, &format!("Again:  {}", again(run)));
 }
 
 fn heading(page: &mut Page, title: &str) {
@@ -64,7 +65,7 @@ fn heading(page: &mut Page, title: &str) {
     page.text(0, title, Ink::Strong);
 }
 
-fn show_cause(page: &mut Page, index: usize, cause: &Cause, all: &[Cause], verbose: bool) {
+fn show_cause(page: &mut Page, index: usize, cause: &Cause, diagnosis: &Diagnosis, verbose: bool) {
     let short = index > 0 && !verbose;
     let (sign, ink) = mark(cause.impact, page.style());
     let number = index + 1;
@@ -75,7 +76,8 @@ fn show_cause(page: &mut Page, index: usize, cause: &Cause, all: &[Cause], verbo
     let scope = scope_words(&cause.scope);
     let separator = if scope.is_empty() { "" } else { " · " };
     page.hanging(2, 2, &format!("{}{separator}{scope}", cause.code), Ink::Dim);
-    if !cause.summary.is_empty() {
+    // The headline is often the first cause's summary: once is enough.
+    if !cause.summary.is_empty() && cause.summary != diagnosis.headline {
         page.text(2, &cause.summary, Ink::Plain);
     }
 
@@ -94,10 +96,10 @@ fn show_cause(page: &mut Page, index: usize, cause: &Cause, all: &[Cause], verbo
         page.labelled(2, "Settle", LABEL, settle, Ink::Plain);
     }
     for (line, code) in cause.contributing.iter().enumerate() {
-        let place = all.iter().position(|other| other.code == *code).map(|place| place + 1);
+        let place = diagnosis.causes.iter().position(|other| other.code == *code).map(|place| place + 1);
         let place = place.map_or(String::new(), |place| format!(" (see {place})"));
         let text = format!("{code}{place}");
-        page.labelled(2, if line == 0 { "Made by" } else { "" }, LABEL, &text, Ink::Plain);
+        page.labelled(2, if line == 0 { "Due to" } else { "" }, LABEL, &text, Ink::Plain);
     }
     show_remedies(page, cause, short);
     for (line, symptom) in cause.symptoms.iter().enumerate() {
@@ -114,6 +116,15 @@ fn show_contrast(page: &mut Page, label: &str, contrast: &Contrast) {
         (Some((this, mine)), Some((that, theirs))) => {
             let (this, that) = (page.clean(this), page.clean(that));
             let columns = width(&this).max(width(&that)) + 2;
+            let room = page.style().width.saturating_sub(indent + columns);
+            let fits = [mine, theirs].iter().all(|text| width(text) <= room);
+            if !fits && columns > SIDE_BESIDE {
+                for (name, result, ink) in [(&this, mine, Ink::Bad), (&that, theirs, Ink::Good)] {
+                    page.text(indent, name, ink);
+                    page.text(indent + 2, result, Ink::Plain);
+                }
+                return;
+            }
             page.labelled_in(indent, (&this, Ink::Bad), columns, mine, Ink::Plain);
             page.labelled_in(indent, (&that, Ink::Good), columns, theirs, Ink::Plain);
         }
@@ -126,87 +137,56 @@ fn show_contrast(page: &mut Page, label: &str, contrast: &Contrast) {
 
 /// `name: result`, where the name is short enough to stand as a label.
 fn side(text: &str) -> Option<(&str, &str)> {
-    text.split_once(": ")
-        .filter(|(name, rest)| !name.is_empty() && !rest.is_empty() && width(name) <= SIDE_NAME)
+    text.split_once(": ").filter(|(name, rest)| !name.is_empty() && !rest.is_empty() && width(name) <= SIDE_NAME)
 }
 
 fn show_remedies(page: &mut Page, cause: &Cause, short: bool) {
     let Some((best, others)) = cause.remedies.split_first() else { return };
-    show_remedy(page, "Fix", best);
+    show_remedy(page, "Fix", &best.title, best);
     if !best.verify.is_empty() {
-        page.labelled_paste(2, "Check", LABEL, &best.verify);
+        steps::labelled(page, "Check", LABEL, &best.verify);
     }
     for other in others {
         if short {
-            page.labelled(2, "Or", LABEL, &format!("{}{}", other.title, caution(other)), Ink::Plain);
+            let disruptive = if other.risk == Risk::Disruptive { " (disruptive)" } else { "" };
+            let (label, title) = other_title(&other.title);
+            page.labelled(2, label, LABEL, &format!("{title}{disruptive}{}", proven(other)), Ink::Plain);
         } else {
-            show_remedy(page, "Or", other);
+            let (label, title) = other_title(&other.title);
+            show_remedy(page, label, &title, other);
         }
     }
 }
 
-fn caution(remedy: &Remedy) -> &'static str {
-    match (remedy.risk, remedy.proven) {
-        (Risk::Disruptive, true) => " (tried on one attempt: it works; disruptive)",
-        (Risk::Disruptive, false) => " (disruptive)",
-        (Risk::Safe, true) => " (tried on one attempt: it works)",
-        (Risk::Safe, false) => "",
-    }
+fn proven(remedy: &Remedy) -> &'static str {
+    if remedy.proven { " (tried on one attempt: it works)" } else { "" }
 }
 
-fn show_remedy(page: &mut Page, label: &str, remedy: &Remedy) {
-    page.labelled(2, label, LABEL, &format!("{}{}", remedy.title, caution(remedy)), Ink::Plain);
-    for line in &remedy.steps {
-        step(page, line);
+/// What links a further remedy to the one before is its label.
+fn other_title(title: &str) -> (&'static str, String) {
+    for (word, label) in [("Or ", "Or"), ("Then ", "Then")] {
+        if let Some(rest) = title.strip_prefix(word) {
+            let mut letters = rest.chars();
+            let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+            return (label, first + letters.as_str());
+        }
     }
+    ("Or", title.to_owned())
+}
+
+fn show_remedy(page: &mut Page, label: &str, title: &str, remedy: &Remedy) {
+    page.labelled(2, label, LABEL, &format!("{title}{}", proven(remedy)), Ink::Plain);
+    steps::show(page, &remedy.steps);
     if remedy.risk == Risk::Disruptive {
         let risk = "interrupts the service, or changes what others depend on";
         page.labelled(2, "Risk", LABEL, risk, Ink::Warning);
     }
     for (line, undo) in remedy.undo.iter().enumerate() {
-        page.labelled(2, if line == 0 { "Undo" } else { "" }, LABEL, undo, Ink::Plain);
+        steps::labelled(page, if line == 0 { "Undo" } else { "" }, LABEL, undo);
     }
-}
-
-/// A line to paste stays whole; an instruction is wrapped.
-fn step(page: &mut Page, line: &str) {
-    const INDENT: usize = 2 + LABEL + 2;
-    if is_prose(line) { page.hanging(INDENT, 2, line, Ink::Plain) } else { page.paste(INDENT, line) }
-}
-
-/// Instructions are sentences: a capital, small letters, a space. Commands, settings and
-/// configuration lines do not begin like that.
-fn is_prose(line: &str) -> bool {
-    let word = line.split(' ').next().unwrap_or_default();
-    let mut letters = word.chars();
-    let capital = letters.next().is_some_and(char::is_uppercase);
-    capital && line.contains(' ') && letters.all(|c| c.is_lowercase() || c == ',' || c == ':')
 }
 
 fn scope_words(scope: &Scope) -> String {
     let family = scope.family.map(|family| family.to_string());
     [scope.host.clone(), family, scope.vantage.clone()].into_iter().flatten().collect::<Vec<_>>().join(" · ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_prose;
-
-    #[test]
-    fn instructions_are_told_from_lines_to_paste() {
-        for prose in ["Open port 443 in the provider's console.", "In Caddy, add:", "A record: delete it"] {
-            assert!(is_prose(prose), "{prose}");
-        }
-        for paste in [
-            "NODE_OPTIONS=--network-family-autoselection-attempt-timeout=5000",
-            "docker compose up -d",
-            "*.pds.example.com. 300 IN A 192.0.2.7",
-            "proxy_set_header Host $host;",
-            "    reverse_proxy localhost:3000",
-            "PDS_HOSTNAME=pds.example.com",
-            "Restart",
-        ] {
-            assert!(!is_prose(paste), "{paste}");
-        }
-    }
 }

@@ -6,7 +6,11 @@ use crate::render::{
     wrap::width,
 };
 
-const GAP: usize = 2;
+/// Between columns; the second where there is no room for the first.
+const GAPS: [usize; 2] = [2, 1];
+
+/// An IPv4 address and its indent.
+const LABEL: usize = 17;
 
 /// Shows it, if there is anything in it.
 pub(super) fn show(page: &mut Page, grid: &Grid) {
@@ -20,14 +24,17 @@ pub(super) fn show(page: &mut Page, grid: &Grid) {
             *column = (*column).max(width(&cell.text));
         }
     }
-    let cells: usize = columns.iter().map(|column| column + GAP).sum();
+    let total = |gap: usize| columns.iter().map(|column| column + gap).sum::<usize>();
+    let room_for = |gap: &usize| total(*gap) + LABEL <= page.style().width;
+    let gap = GAPS.into_iter().find(room_for).unwrap_or(GAPS[1]);
+    let cells = total(gap);
     // A label too long for its line stands on a line of its own, above its cells.
     let room = page.style().width.saturating_sub(cells + 2);
     let longest = rows().map(|row| width(&row.label)).filter(|&label| label <= room).max().unwrap_or(0);
     page.gap();
     let mut head = vec![(" ".repeat(longest), Ink::Plain)];
     for (name, column) in COLUMNS.iter().zip(columns) {
-        head.push((page.padded(name, column + GAP, true), Ink::Dim));
+        head.push((page.padded(name, column + gap, true), Ink::Dim));
     }
     page.pieces(2, &head);
     for group in &grid.groups {
@@ -45,7 +52,7 @@ pub(super) fn show(page: &mut Page, grid: &Grid) {
                     Tone::Good => Ink::Good,
                     Tone::Bad => Ink::Bad,
                 };
-                line.push((page.padded(&cell.text, column + GAP, true), ink));
+                line.push((page.padded(&cell.text, column + gap, true), ink));
             }
             page.pieces(2, &line);
         }
@@ -53,5 +60,7 @@ pub(super) fn show(page: &mut Page, grid: &Grid) {
     for note in &grid.notes {
         page.hanging(0, 2, &format!("* {note}"), Ink::Plain);
     }
-    page.text(0, "- not reached, or not tried at this address", Ink::Dim);
+    if rows().any(|row| row.cells.iter().any(|cell| cell.tone == Tone::Absent)) {
+        page.text(0, "- not reached, or not tried at this address", Ink::Dim);
+    }
 }

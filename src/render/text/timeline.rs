@@ -14,7 +14,7 @@ pub(super) fn show(page: &mut Page, run: &Run) {
     facts.sort_by_key(|fact| fact.started_ms);
     for fact in facts {
         let times = format!("{:>6} +{:<6}", fact.started_ms, fact.took_ms);
-        let line = format!("{} {} {}", fact.probe, what(&fact.body), fact.id);
+        let line = format!("{} {} {}", fact.id, fact.probe, what(&fact.body));
         page.labelled_in(0, (&times, Ink::Dim), 15, &line, Ink::Plain);
     }
     page.text(0, "Milliseconds: when it began, how long it took.", Ink::Dim);
@@ -45,14 +45,7 @@ fn what(body: &FactBody) -> String {
         FactBody::Dns(f) => {
             let records: Vec<&str> = f.records.iter().map(|record| record.as_str()).collect();
             let attempt = if f.attempt > 1 { format!(" (attempt {})", f.attempt) } else { String::new() };
-            format!(
-                "{} {} @{}{attempt}: {} {}",
-                f.name,
-                f.record_type,
-                f.server,
-                f.outcome,
-                records.join(", ")
-            )
+            format!("{} {} @{}{attempt}: {} {}", f.name, f.record_type, f.server, f.outcome, records.join(", "))
         }
         FactBody::SystemDns(f) => {
             let addrs: Vec<String> = f.addresses.iter().map(ToString::to_string).collect();
@@ -65,13 +58,7 @@ fn what(body: &FactBody) -> String {
             let version = f.version.as_deref().unwrap_or("handshake done");
             let problem = f.certificate.as_ref().and_then(certificate_problem);
             let problem = problem.map_or(String::new(), |problem| format!(", certificate: {problem}"));
-            format!(
-                "{} at {} port {}: {}{problem}",
-                f.sni,
-                f.addr,
-                f.port,
-                outcome(f.failure.as_ref(), version)
-            )
+            format!("{} at {} port {}: {}{problem}", f.sni, f.addr, f.port, outcome(f.failure.as_ref(), version))
         }
         FactBody::Http(f) => {
             let addr = f.addr.map_or(String::new(), |addr| format!(" at {addr}"));

@@ -59,10 +59,7 @@ fn chains_that_lead_nowhere() {
     assert_eq!(verdict(&[&middle], &roots_with(&[], &[])), PathVerdict::NoStore);
     let old = root.intermediate("old", |params| params.not_after = date_time_ymd(2022, 1, 1));
     let under_old = old.leaf(&["pds.example"], |_| {});
-    assert_eq!(
-        judge_at(NOW, &under_old, &[&old], "pds.example", &roots).trust_system,
-        PathVerdict::ChainExpired
-    );
+    assert_eq!(judge_at(NOW, &under_old, &[&old], "pds.example", &roots).trust_system, PathVerdict::ChainExpired);
     // Another CA of the same name: the signature is not its own.
     let twin = Ca::root("root");
     assert_eq!(verdict(&[&middle], &roots_with(&[twin.der()], &[])), PathVerdict::Invalid);
