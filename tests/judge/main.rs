@@ -7,5 +7,7 @@ mod invariants;
 mod names;
 mod reach;
 mod side;
+mod tls;
+mod web;
 mod well;
 mod world;

@@ -7,7 +7,7 @@ use pdsdoctor_probes::{
 };
 use url::Url;
 
-use super::{Found, Rule, list};
+use super::{Found, Rule, handle_records::claims, list};
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy,
     evidence::{Evidence, is_expected},
@@ -64,8 +64,7 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     }
     // The other direction: the DID must claim the handle, or the handle is invalid.
     if let (TargetKind::Handle, Some(handle)) = (target.kind, target.handle.as_deref()) {
-        let claimed = format!("at://{handle}");
-        if also_known_as.iter().any(|name| name.as_str() == claimed) {
+        if also_known_as.iter().any(|name| claims(name, handle)) {
             found.rule_out(
                 Code::IdDiddocEndpointMismatch,
                 format!("the DID document claims {handle} and names its PDS"),

@@ -3,13 +3,14 @@
 
 use pdsdoctor_probes::{
     fact::{FactId, FailureKind, Family, Role},
+    http_fact::HttpPurpose,
     record::{Ended, TargetKind},
 };
 
 use super::{Found, Rule, list};
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy, Scope,
-    evidence::{Evidence, Line},
+    evidence::{Evidence, Line, Seen},
     net_kinds::{AddressKind, address_kind},
 };
 
@@ -45,6 +46,7 @@ fn unresolved(evidence: &Evidence<'_>) -> Option<Cause> {
             format!("{} leads to no PDS: {why}.", target.input),
         )
         .because(evidence.all_dns().iter().filter(|seen| seen.body.role == Role::Handle).map(|seen| seen.id()).take(8))
+        .because(evidence.http(Role::Directory, HttpPurpose::DidDocument).iter().map(Seen::id))
         .settle("the PDS's host name as the target")
         .remedy(Remedy::new("Name the PDS's host", ["pdsdoctor check <host of the PDS>"], evidence.verify())),
     )
@@ -87,6 +89,7 @@ fn addresses(evidence: &Evidence<'_>, lines: &[Line<'_>], found: &mut Found) {
                 )
                 .scope(Scope { family: Some(line.family()), ..Scope::default() })
                 .because(line.ids())
+                .settle("the same from another network")
                 .remedy(Remedy::new(
                     "Remove the address from the DNS, or mend the machine behind it",
                     [format!("delete:  {host}.  {}  {}", if line.addr.is_ipv6() { "AAAA" } else { "A" }, line.addr)],
