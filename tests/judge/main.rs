@@ -3,7 +3,9 @@
 
 mod change;
 mod facts;
+mod handles;
 mod invariants;
+mod login;
 mod names;
 mod reach;
 mod side;

@@ -3,14 +3,13 @@
 
 use pdsdoctor_probes::{
     fact::{FactId, FailureKind, Family, Role},
-    http_fact::HttpPurpose,
     record::{Ended, TargetKind},
 };
 
 use super::{Found, Rule, list};
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy, Scope,
-    evidence::{Evidence, Line, Seen},
+    evidence::{Evidence, Line},
     net_kinds::{AddressKind, address_kind},
 };
 
@@ -34,19 +33,32 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
 
 fn unresolved(evidence: &Evidence<'_>) -> Option<Cause> {
     let target = &evidence.run.target;
-    if evidence.host().is_some() || target.kind == TargetKind::Host || evidence.run.ended != Ended::Complete {
+    // With a DID, its document is the story.
+    if evidence.host().is_some()
+        || target.did.is_some()
+        || target.kind == TargetKind::Host
+        || evidence.run.ended != Ended::Complete
+    {
         return None;
     }
-    let why = if target.did.is_some() { "its DID document leads to no PDS" } else { "no DID is known for it" };
     Some(
         Cause::new(
             Code::TargetUnresolved,
             Impact::Broken,
             Confidence::Likely,
-            format!("{} leads to no PDS: {why}.", target.input),
+            format!("{} leads to no PDS: no DID is known for it.", target.input),
         )
+        // About the handle, so that what is wrong with the handle explains it.
+        .scope(Scope { host: target.handle.as_ref().map(ToString::to_string), ..Scope::default() })
         .because(evidence.all_dns().iter().filter(|seen| seen.body.role == Role::Handle).map(|seen| seen.id()).take(8))
-        .because(evidence.http(Role::Directory, HttpPurpose::DidDocument).iter().map(Seen::id))
+        .because(
+            evidence
+                .all_system_dns()
+                .iter()
+                .filter(|seen| seen.body.role == Role::Handle)
+                .map(|seen| seen.id())
+                .take(8),
+        )
         .settle("the PDS's host name as the target")
         .remedy(Remedy::new("Name the PDS's host", ["pdsdoctor check <host of the PDS>"], evidence.verify())),
     )
