@@ -216,6 +216,8 @@ const BEHIND_OTHER_SERVER: &[Code] = &[
     Code::ProxyUpstreamDown,
     Code::ProxyRedirectsApi,
     Code::HostNotAPds,
+    Code::TlsHandleDomainNoCert,
+    Code::TlsWildcardOneLevel,
     Code::AddressUnreachable,
     Code::TlsHandshakeFails,
     Code::PdsNotAnswering,

@@ -1,10 +1,13 @@
 //! The addresses of a host, as they become known: the system's resolver and every configured name
 //! server are asked at once, and a line starts with the first answer that names its address.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{Arc, atomic::Ordering},
+};
 
 use pdsdoctor_probes::{
-    dns_fact::{DnsPurpose, RecordType},
+    dns_fact::{DnsPurpose, RecordType, SystemDnsOutcome},
     fact::{Family, ProbeName, Role},
     limits,
     outside::dns::{self, Question},
@@ -58,6 +61,9 @@ pub(super) fn addresses(
         let (context, host, raw) = (Arc::clone(context), host.clone(), raw.clone());
         tokio::spawn(async move {
             let answer = dns::system(&context.net, probe, role, &host).await;
+            if matches!(answer.outcome, SystemDnsOutcome::Answer | SystemDnsOutcome::NotFound) {
+                context.resolver_answered.store(true, Ordering::Relaxed);
+            }
             send(&raw, answer.addresses);
         });
     }
@@ -67,6 +73,9 @@ pub(super) fn addresses(
             tokio::spawn(async move {
                 let question = Question { role, purpose: DnsPurpose::Address, name: host, record_type };
                 let answer = dns::ask(&context.net, probe, server, &question).await;
+                if answer.outcome.is_reply() {
+                    context.resolver_answered.store(true, Ordering::Relaxed);
+                }
                 send(&raw, answer.addresses());
             });
         }

@@ -30,6 +30,8 @@ const PLC_DIRECTORY: &str = "https://plc.directory";
 pub(super) struct Txt {
     /// There is a record of some kind: the name is meant as a handle.
     pub(super) any: bool,
+    /// A resolver said something definite: its zone can be asked about other names.
+    pub(super) definite: bool,
     /// The DID, if there is exactly one and it is well formed (atproto handle specification:
     /// several differing records are an error).
     pub(super) did: Option<String>,
@@ -49,6 +51,7 @@ pub(super) async fn handle_txt(context: &Arc<Context>, probe: ProbeName, role: R
     let mut txt = Txt::default();
     for answer in &answers {
         txt.any |= !answer.records.is_empty();
+        txt.definite |= answer.outcome.is_definite();
         txt.did = txt.did.or_else(|| did_of(answer));
         for record in &answer.records {
             if let TxtValue::Did(did) | TxtValue::Quoted(did) | TxtValue::MissingPrefix(did) =

@@ -14,7 +14,7 @@ mod target;
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
 };
 
 use pdsdoctor_probes::{
@@ -46,6 +46,8 @@ struct Context {
     has_v6: bool,
     /// A label nobody has: what a wildcard must answer for.
     label: String,
+    /// Any resolver has said anything: asking for more names is not in vain.
+    resolver_answered: AtomicBool,
     found: Mutex<Found>,
 }
 
@@ -93,6 +95,7 @@ pub async fn check(
         has_v4,
         has_v6,
         label: label.clone(),
+        resolver_answered: AtomicBool::new(false),
         found: Mutex::new(Found { target: unresolved(options), reference: None }),
     });
 

@@ -1,6 +1,6 @@
 //! The known-good PDS: the first of the list that answers as one.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use pdsdoctor_probes::{
     fact::{ProbeName, Role},
@@ -39,6 +39,10 @@ pub(super) async fn examine(context: &Arc<Context>, clients: &Clients) {
         }
         if try_one(context, clients, &host, port).await {
             return;
+        }
+        // A resolver that was silent about this name will be silent about the next.
+        if !context.resolver_answered.load(Ordering::Relaxed) {
+            break;
         }
     }
     note(context, "no reference PDS answered", "--against HOST with a PDS that works");

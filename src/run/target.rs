@@ -62,7 +62,7 @@ async fn look(context: &Arc<Context>, clients: &Clients, name: &str) {
     let did = match did {
         None if answers_as_pds => None,
         None if !txt.candidates.is_empty() => identity::most_likely(context, name, &txt.candidates).await,
-        None => identity::misplaced_txt(context, ProbeName::Identity, Role::Handle, name).await,
+        None if txt.definite => identity::misplaced_txt(context, ProbeName::Identity, Role::Handle, name).await,
         did => did,
     };
     if did.is_none() && txt.any && !answers_as_pds {

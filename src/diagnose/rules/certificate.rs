@@ -256,7 +256,7 @@ fn path(evidence: &Evidence<'_>, host: &str, tls: Seen<'_, TlsFact>, certificate
         confidence,
         format!("The certificate of {host} is {what}: browsers, apps and relays refuse it."),
     )
-    .saw(format!("subject {}, issuer {}", certificate.subject, certificate.issuer))
+    .saw(format!("issued by {}", certificate.issuer))
     .because([tls.id()])
     .because(control.clone())
     .remedy(Remedy::new(

@@ -65,14 +65,14 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
         _ => (Impact::Risk, Confidence::Possible),
     };
     let direction = if skew > 0 { "ahead" } else { "behind" };
-    let by = span(away / 1_000);
+    let by = span(seconds(away));
     let mut cause = Cause::new(
         Code::HostClockSkew,
         impact,
         confidence,
         format!("The clock of {host} is {by} {direction}: logins and posts are refused for their times."),
     )
-    .saw(format!("Date header minus this machine's clock: {:+.0} s", offset as f64 / 1_000.0))
+    .saw(format!("Date header minus this machine's clock: {:+} s", seconds(offset)))
     .because(ids)
     .remedy(Remedy::new(
         "Set the clock on the PDS's machine and keep it set",
@@ -85,9 +85,14 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     if let Some(others) = &others {
         cause = cause.contrast(
             "the Date header, against this machine's clock",
-            format!("{host}: {:+.0} s", offset as f64 / 1_000.0),
-            format!("other servers: {:+.0} s", others.offset_ms as f64 / 1_000.0),
+            format!("{host}: {:+} s", seconds(offset)),
+            format!("other servers: {:+} s", seconds(others.offset_ms)),
         );
     }
     found.cause(cause);
+}
+
+/// Whole seconds, to the nearest.
+fn seconds(ms: i64) -> i64 {
+    ms.saturating_add(500 * ms.signum()) / 1_000
 }

@@ -3,7 +3,7 @@
 
 use pdsdoctor_probes::{
     dns_fact::DnsOutcome,
-    fact::{FactId, FailureKind, Role},
+    fact::{FactId, FailureKind, Family, Role},
     http_fact::{Content, HttpFact, HttpPurpose},
     tls_fact::{CertificateFact, TlsFact, Validity},
 };
@@ -305,6 +305,13 @@ fn certificates(evidence: &Evidence<'_>, domain: &str, sample: &str, accounts: &
     let is_sample = name == sample;
     let who = if is_sample { format!("names under .{domain}") } else { name.to_owned() };
     let impact = accounts.impact(evidence);
+    let short = match &state {
+        Shown::Fine => return,
+        Shown::Alert(alert) => format!("refused with the TLS alert {alert}"),
+        Shown::WrongName(certificate) => format!("a certificate for {}", list(certificate.names.iter().take(4))),
+        Shown::OutOfDate(_) => "a certificate that is out of date".to_owned(),
+        Shown::Untrusted(certificate) => format!("a certificate issued by {}", certificate.issuer),
+    };
     let (code, confidence, summary, saw) = match state {
         Shown::Fine => return,
         // On-demand issuance refuses names that nobody has, as it should (`/tls-check`).
@@ -352,11 +359,17 @@ fn certificates(evidence: &Evidence<'_>, domain: &str, sample: &str, accounts: &
     } else {
         "a handshake with the handle's host, and with the PDS's"
     };
+    // The other family shows a good certificate for the same name: this is about one address.
+    let one_family = handshakes(evidence, name).iter().any(|other| {
+        Family::of(other.body.addr) != Family::of(seen.body.addr)
+            && matches!(shown(evidence, other.body), Some(Shown::Fine))
+    });
+    let family = one_family.then(|| Family::of(seen.body.addr));
     let mut cause = Cause::new(code, impact, confidence, summary)
-        .scope(under(domain))
+        .scope(Scope { family, ..under(domain) })
         .saw(saw.clone())
         .because([seen.id(), own_tls.id()])
-        .contrast(what, format!("{name}: {saw}"), format!("{host}: a valid certificate"));
+        .contrast(what, format!("{name}: {short}"), format!("{host}: a valid certificate"));
     if confidence != Confidence::Confirmed {
         cause = cause.settle("the handle of an account under the domain");
     }

@@ -140,7 +140,7 @@ fn judge_client(evidence: &Evidence<'_>, client: &str, found: &mut Found) {
         (Some(busted), Some(named)) => {
             matches!(busted.stage, Stage::DocumentRefused(_))
                 && named.stage.obtained_document() == Some(true)
-                && !busted.reference.as_ref().is_some_and(|(_, stage)| stage.obtained_document() == Some(true))
+                && busted.reference.as_ref().is_none_or(|(_, stage)| stage.obtained_document() != Some(true))
         }
         _ => false,
     };
@@ -261,7 +261,6 @@ fn not_obtained(evidence: &Evidence<'_>, main: &Arm<'_>, named: Option<&Arm<'_>>
     };
     let mut cause = Cause::new(code, Impact::Broken, confidence, summary)
         .scope(Scope::host(&host))
-        .saw(format!("the PDS's answer to the login request: {}", answer(main.target.body)))
         .because([main.target.id()])
         .because(main.reference.as_ref().map(|(seen, _)| seen.id()))
         .because(if code == Code::AppClientMetadataBroken {
@@ -297,7 +296,7 @@ fn not_obtained(evidence: &Evidence<'_>, main: &Arm<'_>, named: Option<&Arm<'_>>
                 format!("{reference}{entryway}: {}", answer(theirs.body)),
             )
         }
-        _ => cause,
+        _ => cause.saw(format!("the PDS's answer to the login request: {}", answer(shown.target.body))),
     };
     if let Some((localhost, _)) = evidence.par(Role::Target, None, ParArm::Localhost)
         && code == Code::OauthClientMetadataEgress

@@ -306,7 +306,11 @@ fn private(evidence: &Evidence<'_>, host: &str, answers: &[Seen<'_, DnsFact>]) -
         .remedy(Remedy::new(
             "Publish the public address",
             [
-                format!("{host}.  A  <public IPv4 of your server or router>"),
+                if bad.iter().all(|(addr, _)| addr.is_ipv6()) {
+                    format!("{host}.  AAAA  <public IPv6 of your server>    # or no AAAA record at all")
+                } else {
+                    format!("{host}.  A  <public IPv4 of your server or router>")
+                },
                 "if external-dns or a DDNS job wrote the record: pin its target to the public address".to_owned(),
                 format!("the same for the wildcard *.{host}"),
             ],

@@ -112,6 +112,10 @@ fn no_network(evidence: &Evidence<'_>) -> Option<Cause> {
 
 /// No name at all could be resolved, the reference's and the application's neither.
 fn resolver(evidence: &Evidence<'_>) -> Option<Cause> {
+    // Its address was given, or some resolver knew it: what else fails to resolve is not the question.
+    if evidence.target_lines().iter().any(Line::connected) {
+        return None;
+    }
     let direct = evidence.all_dns();
     let system = evidence.all_system_dns();
     if direct.is_empty() && system.is_empty() {

@@ -131,32 +131,32 @@ fn addresses(evidence: &Evidence<'_>, lines: &[Line<'_>], found: &mut Found) {
 /// TLS works, and yet nothing that a PDS would say.
 fn answers(evidence: &Evidence<'_>, lines: &[Line<'_>], found: &mut Found) {
     let host = evidence.name();
-    for line in lines.iter().filter(|line| line.shook_hands() && !line.is_pds()) {
-        let facts: Vec<_> = [line.describe, line.health].into_iter().flatten().collect();
-        let Some(seen) = facts.first() else { continue };
-        let what = match (&seen.body.failure, seen.body.status) {
-            (Some(failure), _) => match failure.kind {
-                FailureKind::Timeout => format!("no answer came within {} ms", seen.took()),
-                FailureKind::TooSlow => format!("the answer did not end within {} ms", seen.took()),
-                FailureKind::TooLarge => "the answer is larger than any PDS's".to_owned(),
-                FailureKind::Closed => "the connection was closed without an answer".to_owned(),
-                FailureKind::Reset => "the connection was reset".to_owned(),
-                FailureKind::NotHttp => "what came back is not HTTP".to_owned(),
-                _ => failure.detail.to_string(),
-            },
-            (None, status) => format!("HTTP {}", status.unwrap_or(0)),
+    let silent: Vec<(&Line<'_>, String)> = lines
+        .iter()
+        .filter(|line| line.shook_hands() && !line.is_pds())
+        .filter_map(|line| Some((line, what_came(line)?)))
+        .collect();
+    let elsewhere = lines.iter().any(Line::is_pds);
+    let impact = if elsewhere { Impact::Degraded } else { Impact::Broken };
+    // The same at every address is one thing, not one per address.
+    let alike = !elsewhere && silent.windows(2).all(|pair| pair[0].1 == pair[1].1);
+    let shown = if alike { &silent[..silent.len().min(1)] } else { &silent[..] };
+    for (line, what) in shown {
+        let (scope, ids): (Scope, Vec<FactId>) = if alike {
+            (Scope::default(), silent.iter().flat_map(|(line, _)| line.ids()).collect())
+        } else {
+            (Scope { family: Some(line.family()), ..Scope::default() }, line.ids())
         };
-        let elsewhere = lines.iter().any(Line::is_pds);
         found.cause(
             Cause::new(
                 Code::PdsNotAnswering,
-                if elsewhere { Impact::Degraded } else { Impact::Broken },
+                impact,
                 Confidence::Likely,
                 format!("{host} accepts connections, but does not answer as a PDS: {what}."),
             )
-            .scope(Scope { family: Some(line.family()), ..Scope::default() })
+            .scope(scope)
             .saw(format!("{}: {what}", line.addr))
-            .because(line.ids())
+            .because(ids)
             .settle("the log of the proxy and of the PDS at the time of the check")
             .remedy(Remedy::new(
                 "Look into both logs, then restart",
@@ -165,4 +165,21 @@ fn answers(evidence: &Evidence<'_>, lines: &[Line<'_>], found: &mut Found) {
             )),
         );
     }
+}
+
+/// What came instead of a PDS's answer, in words.
+fn what_came(line: &Line<'_>) -> Option<String> {
+    let seen = [line.describe, line.health].into_iter().flatten().next()?;
+    Some(match (&seen.body.failure, seen.body.status) {
+        (Some(failure), _) => match failure.kind {
+            FailureKind::Timeout => "no answer came in time".to_owned(),
+            FailureKind::TooSlow => "the answer did not end in time".to_owned(),
+            FailureKind::TooLarge => "the answer is larger than any PDS's".to_owned(),
+            FailureKind::Closed => "the connection was closed without an answer".to_owned(),
+            FailureKind::Reset => "the connection was reset".to_owned(),
+            FailureKind::NotHttp => "what came back is not HTTP".to_owned(),
+            _ => failure.detail.to_string(),
+        },
+        (None, status) => format!("HTTP {}", status.unwrap_or(0)),
+    })
 }
