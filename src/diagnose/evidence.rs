@@ -8,7 +8,7 @@ use pdsdoctor_probes::{
     http_fact::{BodyClass, Content, HttpFact, HttpPurpose},
     par_fact::{ParArm, ParFact},
     record::Run,
-    tls_fact::{CertificateFact, PathVerdict, TlsFact, Validity},
+    tls_fact::{PathVerdict, TlsFact},
 };
 use url::Url;
 
@@ -436,16 +436,11 @@ impl<'a> Evidence<'a> {
 
     /// No handshake with this name at this address showed a certificate that clients refuse.
     pub fn has_sound_certificate(&self, sni: &str, addr: IpAddr) -> bool {
-        let refused = |certificate: &CertificateFact| {
-            !certificate.name_matches
-                || certificate.validity() != Validity::Valid
-                || (!certificate.is_trusted() && !self.control_is_untrusted())
-        };
         !self
             .tls
             .iter()
             .filter(|seen| seen.body.sni.as_str() == sni && seen.body.addr == addr)
-            .any(|seen| seen.body.certificate.as_ref().is_some_and(refused))
+            .any(|seen| seen.body.certificate.as_ref().is_some_and(|certificate| !self.accepts(certificate)))
     }
 
     /// The handles that were looked at: the one that was named, and those of accounts of the target.
@@ -501,13 +496,21 @@ impl<'a> Evidence<'a> {
                 && seen.body.arm == arm
                 && client.is_none_or(|client| seen.body.client.as_str() == client)
         })?;
+        Some((*found, self.stage_of(*found)))
+    }
+
+    /// How far a PAR got.
+    pub fn stage_of(&self, seen: Seen<'_, ParFact>) -> Stage {
         // The localhost arm on the same way, for which nothing is fetched, is what the way costs.
         let base = self
             .pars
             .iter()
-            .find(|seen| seen.body.role == role && seen.body.arm == ParArm::Localhost && seen.body.failure.is_none())
-            .map_or(0, |seen| seen.took());
-        Some((*found, stage(found.body, found.took(), base)))
+            .find(|other| {
+                let body = other.body;
+                body.role == seen.body.role && body.arm == ParArm::Localhost && body.failure.is_none()
+            })
+            .map_or(0, |base| base.took());
+        stage(seen.body, seen.took(), base)
     }
 
     /// The clients that PARs were about, in order.

@@ -27,10 +27,7 @@ pub(super) fn healthy(evidence: &Evidence<'_>) -> Vec<Healthy> {
         say(ProbeName::Tcp, format!("{} reachable on {} ({times})", evidence.name(), list(families)));
     }
     let certificates: Vec<_> = lines.iter().filter_map(|line| line.tls?.body.certificate.as_ref()).collect();
-    let sound = |certificate: &&pdsdoctor_probes::tls_fact::CertificateFact| {
-        use pdsdoctor_probes::tls_fact::Validity::Valid;
-        certificate.name_matches && certificate.validity() == Valid && certificate.is_trusted()
-    };
+    let sound = |certificate: &&pdsdoctor_probes::tls_fact::CertificateFact| evidence.accepts(certificate);
     if let Some(until) = certificates.iter().map(|certificate| certificate.not_after).min()
         && certificates.iter().all(sound)
     {

@@ -131,9 +131,16 @@ impl Scope {
         fn dimension<T: PartialEq>(mine: &Option<T>, theirs: &Option<T>) -> bool {
             mine.is_none() || mine == theirs
         }
-        dimension(&self.host, &other.host)
-            && dimension(&self.family, &other.family)
-            && dimension(&self.vantage, &other.vantage)
+        // `*.pds.example` is every name directly under it.
+        let under = |mine: &str, theirs: &str| {
+            mine.strip_prefix("*.")
+                .is_some_and(|domain| theirs.split_once('.').is_some_and(|(_, parent)| parent == domain))
+        };
+        let host = match (self.host.as_deref(), other.host.as_deref()) {
+            (Some(mine), Some(theirs)) => mine == theirs || under(mine, theirs),
+            (mine, _) => mine.is_none(),
+        };
+        host && dimension(&self.family, &other.family) && dimension(&self.vantage, &other.vantage)
     }
 }
 

@@ -141,7 +141,9 @@ pub fn stage(fact: &ParFact, took_ms: u64, base_ms: u64) -> Stage {
     let status = fact.status.unwrap_or(0);
     let error = fact.error.as_deref().unwrap_or("");
     if error.is_empty() {
-        return Stage::NotAPds;
+        // Not every implementation says no in JSON; but a page is a proxy's.
+        let page = fact.content_type.as_deref().is_none_or(|kind| kind.to_ascii_lowercase().contains("html"));
+        return if matches!(status, 400 | 401 | 429) && !page { Stage::RequestRefused } else { Stage::NotAPds };
     }
     // cocoon puts the whole text into `error`.
     let text = fact.description.as_deref().unwrap_or(error);

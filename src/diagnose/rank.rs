@@ -3,20 +3,25 @@
 
 use std::cmp::Reverse;
 
-use super::{Cause, Code, Confidence, Impact, Scope, Symptom, evidence::number};
+use super::{Cause, Confidence, Impact, Symptom, evidence::number};
 
 /// Puts symptoms under their causes and sorts.
 pub fn rank(mut findings: Vec<Cause>) -> Vec<Cause> {
     findings.sort_by_key(order);
-    // The same cause with the same scope found twice is one.
-    findings.dedup_by(|later, first| {
-        let same = later.code == first.code && later.scope == first.scope;
-        if same {
-            first.because.append(&mut later.because);
-            first.against.append(&mut later.against);
+    // The same cause with the same scope found twice is one: the worst and surest of them.
+    let mut merged: Vec<Cause> = Vec::new();
+    for mut later in findings {
+        match merged.iter_mut().find(|first| first.code == later.code && first.scope == later.scope) {
+            Some(first) => {
+                first.because.append(&mut later.because);
+                first.against.append(&mut later.against);
+                later.seen.retain(|line| !first.seen.contains(line));
+                first.seen.append(&mut later.seen);
+            }
+            None => merged.push(later),
         }
-        same
-    });
+    }
+    let mut findings = merged;
     for finding in &mut findings {
         for ids in [&mut finding.because, &mut finding.against] {
             ids.sort_by_key(number);
@@ -70,7 +75,7 @@ fn explains(cause: &Cause, symptom: &Cause) -> bool {
 }
 
 /// Worst first, surest first, causes before bare symptoms, then from the lowest layer up.
-fn order(cause: &Cause) -> (Reverse<super::Impact>, bool, Reverse<Confidence>, Code, Scope, String) {
+fn order(cause: &Cause) -> impl Ord + use<> {
     (
         Reverse(cause.impact),
         cause.code.is_symptom(),
@@ -78,5 +83,8 @@ fn order(cause: &Cause) -> (Reverse<super::Impact>, bool, Reverse<Confidence>, C
         cause.code,
         cause.scope.clone(),
         cause.summary.clone(),
+        // Not of interest to a reader, but the order must be total whatever came first.
+        cause.seen.clone(),
+        cause.because.clone(),
     )
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use pdsdoctor_probes::{
     fact::{FactId, Family, Role},
-    tls_fact::{CertificateFact, PathVerdict, Validity},
+    tls_fact::{CertificateFact, Validity},
 };
 
 use super::{
@@ -76,10 +76,7 @@ impl Evidence<'_> {
 
     /// The chain is trusted by someone here, or nothing is and this network is the suspect.
     pub fn trusts(&self, certificate: &CertificateFact) -> bool {
-        certificate.trust_given
-            || certificate.trust_mozilla == PathVerdict::Trusted
-            || certificate.trust_system == PathVerdict::Trusted
-            || self.is_intercepted_alike(certificate)
+        certificate.is_trusted() || self.is_intercepted_alike(certificate)
     }
 
     /// A client that verifies certificates goes on.

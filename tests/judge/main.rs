@@ -3,9 +3,13 @@
 
 mod change;
 mod facts;
+mod handles;
 mod invariants;
+mod login;
 mod names;
 mod reach;
 mod side;
+mod tls;
+mod web;
 mod well;
 mod world;

@@ -35,11 +35,10 @@ fn the_port_is_closed() {
         assert_eq!(judged.diagnosis.causes.len(), 1, "{}", judged.show());
         assert!(judged.says(Code::PdsUnreachable));
     }
-    all_closed(FailureKind::Timeout, 4_000).without_reference().finds(
-        Code::FwPortsClosed,
-        Impact::Broken,
-        Confidence::Likely,
-    );
+    let alone = all_closed(FailureKind::Timeout, 4_000)
+        .without_reference()
+        .without(|fact| matches!(&fact.body, FactBody::Connect(body) if body.role == Role::Client));
+    alone.finds(Code::FwPortsClosed, Impact::Broken, Confidence::Likely);
 }
 
 /// From inside the same home network a router without NAT loopback looks just the same.

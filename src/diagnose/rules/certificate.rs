@@ -206,23 +206,22 @@ fn path(evidence: &Evidence<'_>, host: &str, tls: Seen<'_, TlsFact>, certificate
         return None;
     }
     // Where nothing is trusted, this network is the suspect.
-    if evidence.control_is_untrusted() {
+    if evidence.is_intercepted_alike(certificate) {
         return None;
     }
     let (confidence, control) = control(evidence);
     if certificate.trust_mozilla == PathVerdict::ChainExpired {
-        return Some(
-            Cause::new(
-                Code::TlsExpired,
-                Impact::Broken,
-                confidence,
-                format!("A certificate in the chain of {host} has expired (the host's own has not)."),
-            )
-            .saw(format!("chain: {}", list(&certificate.chain_subjects)))
-            .because([tls.id()])
-            .because(control)
-            .remedy(renew(evidence, host)),
-        );
+        let cause = Cause::new(
+            Code::TlsExpired,
+            Impact::Broken,
+            confidence,
+            format!("A certificate in the chain of {host} has expired (the host's own has not)."),
+        )
+        .saw(format!("chain: {}", list(&certificate.chain_subjects)))
+        .because([tls.id()])
+        .because(control.clone())
+        .remedy(renew(evidence, host));
+        return Some(with_control(evidence, cause, host, "a certificate in it has expired", control.is_some()));
     }
     if certificate.trust_system == PathVerdict::Trusted {
         return Some(only_here(evidence, host, tls, certificate, control));
@@ -272,7 +271,7 @@ fn path(evidence: &Evidence<'_>, host: &str, tls: Seen<'_, TlsFact>, certificate
     if !certificate.name_matches {
         cause = cause.saw(format!("it is not even for this name, but for {}", list(certificate.names.iter().take(4))));
     }
-    if certificate.validity() != Validity::Valid {
+    if evidence.validity(certificate) != Validity::Valid {
         cause = cause.saw("it is out of date as well");
     }
     Some(with_control(evidence, cause, host, &format!("issuer {}", certificate.issuer), control.is_some()))
@@ -286,24 +285,31 @@ fn only_here(
     certificate: &CertificateFact,
     control: Option<FactId>,
 ) -> Cause {
-    // Without a control it may be the store of the tool that is old.
-    let (impact, confidence) =
-        if control.is_some() { (Impact::Broken, Confidence::Likely) } else { (Impact::Risk, Confidence::Possible) };
-    let cause = Cause::new(
-        Code::TlsInternalOrDefaultCa,
-        impact,
-        confidence,
-        format!("The certificate of {host} is trusted only by machines that know its private CA, as this one does."),
-    )
-    .saw(format!("issuer {}: in this machine's store, not in Mozilla's", certificate.issuer))
-    .because([tls.id()])
-    .because(control.clone())
-    .settle("the same check from a machine that does not have your root installed")
-    .remedy(Remedy::new(
-        "Get a certificate from a public CA",
-        ["Caddy: remove `tls internal`; nginx: certbot --nginx"],
-        evidence.verify(),
-    ));
+    // Without a control it may be the tool's own copy of Mozilla's roots that is old; and a CA with a
+    // public one's marks is one, in this machine's store and not, or no longer, in Mozilla's.
+    let public = certificate.public_ca_marks;
+    let (impact, confidence) = if control.is_some() && !public {
+        (Impact::Broken, Confidence::Likely)
+    } else {
+        (Impact::Risk, Confidence::Possible)
+    };
+    let summary = if public {
+        format!(
+            "The certificate of {host} is from a CA that this machine trusts and Mozilla does not: some clients may refuse it."
+        )
+    } else {
+        format!("The certificate of {host} is trusted only by machines that know its private CA, as this one does.")
+    };
+    let cause = Cause::new(Code::TlsInternalOrDefaultCa, impact, confidence, summary)
+        .saw(format!("issuer {}: in this machine's store, not in Mozilla's", certificate.issuer))
+        .because([tls.id()])
+        .because(control.clone())
+        .settle("the same check from a machine that does not have your root installed")
+        .remedy(Remedy::new(
+            "Get a certificate from a public CA",
+            ["Caddy: remove `tls internal`; nginx: certbot --nginx"],
+            evidence.verify(),
+        ));
     with_control(evidence, cause, host, &format!("issuer {}", certificate.issuer), control.is_some())
 }
 
@@ -353,18 +359,25 @@ fn dates(evidence: &Evidence<'_>, host: &str, tls: Seen<'_, TlsFact>, certificat
     // The reference's certificate is judged by the same clock; if that is in date, the clock is not far off.
     let control = evidence.all_tls().iter().find(|seen| {
         seen.body.role == Role::Reference
-            && seen.body.certificate.as_ref().is_some_and(|other| other.validity() == Validity::Valid)
+            && seen.body.certificate.as_ref().is_some_and(|other| evidence.validity(other) == Validity::Valid)
     });
-    let confidence = if control.is_some() { Confidence::Confirmed } else { Confidence::Likely };
-    let now = certificate.judged_at;
-    let (code, summary, remedy) = match certificate.validity() {
+    // Where the reference's is out of date as well, this machine's clock is the suspect.
+    let own_clock = control.is_none()
+        && evidence.all_tls().iter().any(|seen| seen.body.role == Role::Reference && seen.body.certificate.is_some());
+    let (impact, confidence) = match (&control, own_clock) {
+        (Some(_), _) => (Impact::Broken, Confidence::Confirmed),
+        (None, false) => (Impact::Broken, Confidence::Likely),
+        (None, true) => (Impact::Risk, Confidence::Possible),
+    };
+    let now = evidence.judged_at(certificate);
+    let (code, summary, remedy) = match evidence.validity(certificate) {
         Validity::Valid => return None,
         Validity::Expired => (
             Code::TlsExpired,
             format!(
                 "The certificate of {host} expired on {} ({} ago).",
                 when(certificate.not_after),
-                ago(now - certificate.not_after)
+                ago(now.saturating_sub(certificate.not_after))
             ),
             renew(evidence, host),
         ),
@@ -373,7 +386,7 @@ fn dates(evidence: &Evidence<'_>, host: &str, tls: Seen<'_, TlsFact>, certificat
             format!(
                 "The certificate of {host} is valid only from {} (in {}).",
                 when(certificate.not_before),
-                ago(certificate.not_before - now)
+                ago(certificate.not_before.saturating_sub(now))
             ),
             Remedy::new(
                 "Check the clock of the machine that made it, then issue it again",
@@ -382,7 +395,7 @@ fn dates(evidence: &Evidence<'_>, host: &str, tls: Seen<'_, TlsFact>, certificat
             ),
         ),
     };
-    let cause = Cause::new(code, Impact::Broken, confidence, summary)
+    let cause = Cause::new(code, impact, confidence, summary)
         .saw(format!("valid from {} to {}", when(certificate.not_before), when(certificate.not_after)))
         .because([tls.id()])
         .because(control.map(Seen::id))

@@ -9,14 +9,12 @@ use super::{Found, Rule};
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy,
     evidence::{Evidence, host_of, is_expected},
+    vantage::{CLOCK_NOTICEABLE_MS, middle},
     words::span,
 };
 
 pub(super) const RULE: Rule = Rule { codes: &[Code::HostClockSkew], judge };
 
-/// The `Date` header has a resolution of a second, and half a round trip is not known: less than
-/// this is not a difference.
-const NOTICEABLE_MS: i64 = 5_000;
 /// Client assertions and DPoP proofs are refused when their `iat` lies in the PDS's future, which a
 /// clock half a minute slow makes of every fresh one at strict clients (atproto#4474).
 const DEGRADES_MS: i64 = 30_000;
@@ -26,44 +24,48 @@ const BREAKS_MS: i64 = 180_000;
 
 fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     let Some(host) = evidence.host() else { return };
-    let offsets = |filter: &dyn Fn(Role, HttpPurpose, &str) -> bool| -> Vec<(FactId, i64)> {
-        evidence
-            .all_http()
-            .iter()
-            .filter(|seen| filter(seen.body.role, seen.body.purpose, &seen.body.url))
-            .filter_map(|seen| Some((seen.id(), seen.body.date_offset_ms?)))
-            .collect()
-    };
-    // Only answers of the PDS itself: a proxy's error page carries the proxy's clock.
+    // Only what the PDS itself makes afresh: a proxy's error page carries the proxy's clock, and a
+    // cached document the time of its making.
     let own: Vec<(FactId, i64)> = evidence
         .all_http()
         .iter()
         .filter(|seen| {
-            seen.body.role == Role::Target && is_expected(seen.body) && host_of(&seen.body.url).as_deref() == Some(host)
+            seen.body.role == Role::Target
+                && matches!(seen.body.purpose, HttpPurpose::Health | HttpPurpose::DescribeServer)
+                && is_expected(seen.body)
+                && host_of(&seen.body.url).as_deref() == Some(host)
         })
         .filter_map(|seen| Some((seen.id(), seen.body.date_offset_ms?)))
         .collect();
-    let others = offsets(&|role, _, _| matches!(role, Role::Reference | Role::Client | Role::Directory));
-    let (Some(offset), other) = (middle(&own), middle(&others)) else { return };
+    let others = evidence.other_clocks();
+    let Some(offset) = middle(own.iter().map(|(_, offset)| *offset)) else { return };
     // Against the others' clocks where there are any: this machine's own may be the wrong one.
-    let skew = offset - other.unwrap_or(0);
-    let ids = || own.iter().chain(&others).map(|(id, _)| id.clone());
-    if skew.abs() < NOTICEABLE_MS {
-        found.rule_out(Code::HostClockSkew, "the PDS's clock agrees with the others' to a few seconds", ids());
+    let skew = offset.saturating_sub(others.as_ref().map_or(0, |others| others.offset_ms));
+    let away = i64::try_from(skew.unsigned_abs()).unwrap_or(i64::MAX);
+    let ids: Vec<FactId> = own
+        .iter()
+        .map(|(id, _)| id.clone())
+        .chain(others.iter().flat_map(|others| others.because.iter().cloned()))
+        .collect();
+    if away < CLOCK_NOTICEABLE_MS {
+        found.rule_out(Code::HostClockSkew, "the PDS's clock agrees with the others' to a few seconds", ids);
         return;
     }
-    let impact = match skew.abs() {
+    let agrees_with_us = offset.unsigned_abs() < CLOCK_NOTICEABLE_MS.unsigned_abs();
+    let impact = match away {
         BREAKS_MS.. => Impact::Broken,
         DEGRADES_MS.. => Impact::Degraded,
         _ => Impact::Risk,
     };
-    let (impact, confidence) = match other {
-        Some(_) => (impact, Confidence::Confirmed),
+    let (impact, confidence) = match &others {
+        Some(others) if others.sure => (impact, Confidence::Confirmed),
+        // One other host differs from all the rest: it may be the odd one.
+        Some(_) if !agrees_with_us => (impact, Confidence::Likely),
         // Two clocks differ, and nobody says which is wrong.
-        None => (Impact::Risk, Confidence::Possible),
+        _ => (Impact::Risk, Confidence::Possible),
     };
     let direction = if skew > 0 { "ahead" } else { "behind" };
-    let by = span(seconds(skew).abs());
+    let by = span(seconds(away));
     let mut cause = Cause::new(
         Code::HostClockSkew,
         impact,
@@ -71,31 +73,26 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
         format!("The clock of {host} is {by} {direction}: logins and posts are refused for their times."),
     )
     .saw(format!("Date header minus this machine's clock: {:+} s", seconds(offset)))
-    .because(ids())
+    .because(ids)
     .remedy(Remedy::new(
         "Set the clock on the PDS's machine and keep it set",
         ["timedatectl status", "sudo timedatectl set-ntp true     # or install chrony", "sudo systemctl restart pds"],
         evidence.verify(),
     ));
-    cause = match other {
-        Some(other) => cause.contrast(
+    if confidence != Confidence::Confirmed {
+        cause = cause.settle("a third clock: another reference PDS that answers");
+    }
+    if let Some(others) = &others {
+        cause = cause.contrast(
             "the Date header, against this machine's clock",
             format!("{host}: {:+} s", seconds(offset)),
-            format!("other servers: {:+} s", seconds(other)),
-        ),
-        None => cause.settle("a third clock: a reference PDS that answers"),
-    };
+            format!("other servers: {:+} s", seconds(others.offset_ms)),
+        );
+    }
     found.cause(cause);
 }
 
 /// Whole seconds, to the nearest.
 fn seconds(ms: i64) -> i64 {
-    (ms + 500 * ms.signum()) / 1_000
-}
-
-/// The median: one slow answer or one odd server does not move it.
-fn middle(offsets: &[(FactId, i64)]) -> Option<i64> {
-    let mut sorted: Vec<i64> = offsets.iter().map(|(_, offset)| *offset).collect();
-    sorted.sort_unstable();
-    sorted.get(sorted.len() / 2).copied()
+    ms.saturating_add(500 * ms.signum()) / 1_000
 }

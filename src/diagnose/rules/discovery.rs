@@ -41,7 +41,12 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
         .find(|seen| is_expected(seen.body));
     let server = if elsewhere && other_server.is_some() { other_server } else { own_server };
     let Some(server) = server else { return };
-    let mismatches = mismatches(evidence, origin, resource, server, elsewhere && other_server.is_some());
+    let elsewhere_only = elsewhere && other_server.is_none() && !is_expected(server.body);
+    if let Some(named) = named.first().filter(|_| elsewhere_only && names_itself(resource.body, origin)) {
+        found.cause(other_server_silent(evidence, origin, named, resource, server));
+        return;
+    }
+    let mismatches = mismatches(origin, resource, server, elsewhere && other_server.is_some());
     if !mismatches.is_empty() {
         found.cause(wrong_origin(evidence, origin, resource, server, &mismatches));
         return;
@@ -52,6 +57,8 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     }
     let Some(Content::AuthorizationServer(document)) = &server.body.content else { return };
     let faults = profile_faults(document);
+    // What no client can do without, and what only strict ones look at.
+    let impact = if faults.iter().any(|fault| fault.needed) { Impact::Broken } else { Impact::Degraded };
     if faults.is_empty() {
         found.rule_out(
             Code::ProxyOauthRoutesMissing,
@@ -62,11 +69,15 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
         found.cause(
             Cause::new(
                 Code::OauthMetadataInvalid,
-                Impact::Broken,
+                impact,
                 Confidence::Likely,
-                format!("The OAuth metadata of {} breaks the atproto profile: apps refuse it.", evidence.name()),
+                format!(
+                    "The OAuth metadata of {} breaks the atproto profile: {}apps refuse it.",
+                    evidence.name(),
+                    if impact == Impact::Broken { "" } else { "strict " }
+                ),
             )
-            .saw(list(&faults))
+            .saw(list(faults.iter().map(|fault| &fault.what)))
             .because([server.id()])
             .settle("a login with an app that is known to follow the profile")
             .remedy(Remedy::new(
@@ -85,6 +96,45 @@ fn authorization_servers(fact: &HttpFact) -> Vec<&Text> {
     }
 }
 
+/// The PDS knows its own address.
+fn names_itself(resource: &HttpFact, origin: &str) -> bool {
+    matches!(&resource.content, Some(Content::ProtectedResource { resource: Some(named), .. })
+        if named.trim_end_matches('/') == origin)
+}
+
+/// The PDS leaves logins to another server, which does not give its document.
+fn other_server_silent(
+    evidence: &Evidence<'_>,
+    origin: &str,
+    named: &str,
+    resource: Seen<'_, HttpFact>,
+    server: Seen<'_, HttpFact>,
+) -> Cause {
+    let tried = evidence.http(Role::TargetAuthServer, HttpPurpose::AuthorizationServer);
+    let how = tried.iter().find_map(|seen| instead(*seen)).unwrap_or_else(|| "it could not be asked".to_owned());
+    Cause::new(
+        Code::OauthDiscoveryFails,
+        Impact::Broken,
+        Confidence::Likely,
+        format!(
+            "Logins fail at {origin}: it leaves them to {named}, which does not answer as an authorization server."
+        ),
+    )
+    .saw(format!("authorization_servers: {named}"))
+    .saw(format!("{named}/.well-known/oauth-authorization-server: {how}"))
+    .because([resource.id(), server.id()])
+    .because(tried.iter().map(|seen| seen.id()))
+    .settle("the log of the authorization server")
+    .remedy(Remedy::new(
+        "Mend the authorization server, or let the PDS be its own",
+        [
+            format!("curl -i {named}/.well-known/oauth-authorization-server"),
+            "PDS_ENTRYWAY_URL in /pds/pds.env names another login server: remove it if none is meant".to_owned(),
+        ],
+        evidence.verify(),
+    ))
+}
+
 fn same_origin(a: &str, b: &str) -> bool {
     match (Url::parse(a), Url::parse(b)) {
         (Ok(a), Ok(b)) => a.origin() == b.origin(),
@@ -94,13 +144,11 @@ fn same_origin(a: &str, b: &str) -> bool {
 
 /// Every address in the documents that should lie on one origin and does not.
 fn mismatches(
-    evidence: &Evidence<'_>,
     origin: &str,
     resource: Seen<'_, HttpFact>,
     server: Seen<'_, HttpFact>,
     has_own_server: bool,
 ) -> Vec<String> {
-    let _ = evidence;
     let mut wrong = Vec::new();
     if let Some(Content::ProtectedResource { resource: Some(named), authorization_servers }) = &resource.body.content {
         if named.trim_end_matches('/') != origin {
@@ -222,7 +270,12 @@ fn instead(seen: Seen<'_, HttpFact>) -> Option<String> {
 /// A 404 that the PDS's own web framework wrote: the request did get through.
 fn from_pds(seen: Seen<'_, HttpFact>) -> bool {
     let powered = seen.body.headers.get("x-powered-by").is_some_and(|by| by.contains("Express"));
-    let words = seen.body.body.as_ref().is_some_and(|body| body.excerpt.contains("Cannot GET"));
+    // Proxies write pages, not JSON.
+    let words = seen
+        .body
+        .body
+        .as_ref()
+        .is_some_and(|body| body.excerpt.contains("Cannot GET") || body.class == BodyClass::Json);
     powered || words
 }
 
@@ -273,7 +326,9 @@ fn missing(
             )),
         );
     }
-    let confidence = if control.is_empty() { Confidence::Likely } else { Confidence::Confirmed };
+    // Another implementation than the reference's may simply not have these routes.
+    let has_routes = evidence.version(Role::Target).is_some_and(is_reference_version);
+    let confidence = if control.is_empty() || !has_routes { Confidence::Likely } else { Confidence::Confirmed };
     let mut cause = Cause::new(
         Code::ProxyOauthRoutesMissing,
         Impact::Broken,
@@ -303,19 +358,39 @@ fn missing(
             cause = cause.saw(format!("{path}: {how}"));
         }
     }
+    if confidence != Confidence::Confirmed {
+        cause = cause.settle("the same request past the proxy: curl -i http://localhost:3000".to_owned() + &path);
+    }
     Some(match evidence.reference() {
         Some(reference) if !control.is_empty() => cause.contrast(
             format!("GET {path}"),
             format!("{}: {how}", evidence.name()),
             format!("{reference}: the document"),
         ),
-        _ => cause.settle("the same request past the proxy: curl -i http://localhost:3000".to_owned() + &path),
+        _ => cause,
     })
 }
 
+/// The reference PDS gives its bare version; others put their name before it.
+fn is_reference_version(version: &str) -> bool {
+    version.split('.').count() >= 3 && version.starts_with(|c: char| c.is_ascii_digit())
+}
+
+/// A fault in the metadata.
+struct Fault {
+    what: String,
+    /// The reference client (`@atproto/oauth-client`) refuses without it, or no login can begin.
+    needed: bool,
+}
+
 /// Faults against the profile (atproto.com/specs/oauth, "Authorization Servers"), the issuer aside.
-fn profile_faults(document: &AuthorizationServerContent) -> Vec<String> {
+fn profile_faults(document: &AuthorizationServerContent) -> Vec<Fault> {
+    const NEEDED: &[&str] = &["response_types_supported", "client_id_metadata_document_supported"];
     let mut faults = Vec::new();
+    let mut fault = |field: &str, what: &str| {
+        let needed = NEEDED.contains(&field) || field == "issuer" || field.ends_with("_endpoint");
+        faults.push(Fault { what: format!("{field} {what}"), needed });
+    };
     let contains = |list: &Option<Vec<Text>>, wanted: &str| {
         list.as_ref().is_some_and(|list| list.iter().any(|value| value.as_str() == wanted))
     };
@@ -326,7 +401,7 @@ fn profile_faults(document: &AuthorizationServerContent) -> Vec<String> {
         ("pushed_authorization_request_endpoint", &document.pushed_authorization_request_endpoint),
     ] {
         if value.is_none() {
-            faults.push(format!("{field} is missing"));
+            fault(field, "is missing");
         }
     }
     for (field, list, wanted) in [
@@ -345,7 +420,7 @@ fn profile_faults(document: &AuthorizationServerContent) -> Vec<String> {
         ("scopes_supported", &document.scopes_supported, "atproto"),
     ] {
         if !contains(list, wanted) {
-            faults.push(format!("{field} lacks {wanted}"));
+            fault(field, &format!("lacks {wanted}"));
         }
     }
     for (field, value) in [
@@ -354,11 +429,11 @@ fn profile_faults(document: &AuthorizationServerContent) -> Vec<String> {
         ("client_id_metadata_document_supported", document.client_id_metadata_document_supported),
     ] {
         if value != Some(true) {
-            faults.push(format!("{field} is not true"));
+            fault(field, "is not true");
         }
     }
     if document.require_request_uri_registration == Some(false) {
-        faults.push("require_request_uri_registration is false".to_owned());
+        fault("require_request_uri_registration", "is false");
     }
     faults
 }

@@ -12,6 +12,7 @@ use super::{Found, Rule, list};
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Line, Seen, host_of},
+    words::date,
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -111,6 +112,8 @@ fn no_wildcard(
         .find_map(|name| Some((*name, past_dns(evidence, name)?)))
         .map_or((sample, None), |(name, seen)| (name, Some(seen)));
     let apex: Vec<String> = evidence.addresses(host).iter().map(ToString::to_string).collect();
+    let unknown = vec!["<public address of the PDS>".to_owned()];
+    let records = if apex.is_empty() { &unknown } else { &apex };
     let word = if outcome == DnsOutcome::NxDomain { "NXDOMAIN" } else { "no address" };
     let summary = if missing.is_empty() {
         format!("Handles under .{domain} have no DNS record: a new account there will show \"Invalid Handle\".")
@@ -123,6 +126,7 @@ fn no_wildcard(
         if apex.is_empty() { Confidence::Likely } else { Confidence::Confirmed },
         summary,
     )
+    .scope(under(domain))
     .saw(format!("the PDS offers handles under .{domain}, but {sample} does not resolve ({word})"))
     .because([describe])
     .because(evidence.address_answers(sample).iter().map(Seen::id))
@@ -133,7 +137,7 @@ fn no_wildcard(
     )
     .remedy(Remedy::new(
         "Add the wildcard record",
-        apex.iter().map(|addr| {
+        records.iter().map(|addr| {
             let record = if addr.contains(':') { "AAAA" } else { "A" };
             format!("*.{domain}.  {record}  {addr}")
         }),
@@ -144,6 +148,9 @@ fn no_wildcard(
         [format!("_atproto.<name>.{domain}.  TXT  \"did=did:plc:...\"")],
         evidence.verify(),
     ));
+    if apex.is_empty() {
+        cause = cause.settle("an address of the PDS's own name to compare with");
+    }
     if !named.is_empty() {
         cause = cause.saw(format!("{} resolves by a record of its own", list(&named)));
     }
@@ -228,18 +235,20 @@ enum Shown<'a> {
     Alert(&'a str),
     WrongName(&'a CertificateFact),
     Untrusted(&'a CertificateFact),
+    OutOfDate(&'a CertificateFact),
 }
 
-fn shown<'a>(tls: &'a TlsFact) -> Option<Shown<'a>> {
+fn shown<'a>(evidence: &Evidence<'_>, tls: &'a TlsFact) -> Option<Shown<'a>> {
     if let Some(failure) = &tls.failure {
         return (failure.kind == FailureKind::TlsAlert).then(|| Shown::Alert(tls.alert.as_deref().unwrap_or("")));
     }
     let certificate = tls.certificate.as_ref()?;
-    let trusted = certificate.is_trusted();
-    Some(if !trusted {
+    Some(if !evidence.trusts(certificate) {
         Shown::Untrusted(certificate)
     } else if !certificate.name_matches {
         Shown::WrongName(certificate)
+    } else if evidence.validity(certificate) != Validity::Valid {
+        Shown::OutOfDate(certificate)
     } else {
         Shown::Fine
     })
@@ -262,7 +271,8 @@ fn certificates(evidence: &Evidence<'_>, domain: &str, sample: &str, accounts: &
     // The PDS's own certificate must be well, or else that is the story.
     let Some(host) = evidence.host() else { return };
     let own: Vec<Line<'_>> = evidence.target_lines().into_iter().filter(Line::shook_hands).collect();
-    let Some(own_tls) = own.iter().filter_map(|line| line.tls).find(|tls| matches!(shown(tls.body), Some(Shown::Fine)))
+    let Some(own_tls) =
+        own.iter().filter_map(|line| line.tls).find(|tls| matches!(shown(evidence, tls.body), Some(Shown::Fine)))
     else {
         return;
     };
@@ -270,11 +280,15 @@ fn certificates(evidence: &Evidence<'_>, domain: &str, sample: &str, accounts: &
     let names: Vec<&str> = broken.iter().copied().chain([sample]).collect();
     let Some((name, seen, state)) = names.iter().find_map(|name| {
         handshakes(evidence, name).into_iter().find_map(|seen| {
-            let state = shown(seen.body)?;
+            let state = shown(evidence, seen.body)?;
             (!matches!(state, Shown::Fine)).then_some((*name, seen, state))
         })
     }) else {
-        let fine: Vec<FactId> = handshakes(evidence, sample).iter().map(Seen::id).collect();
+        let fine: Vec<FactId> = handshakes(evidence, sample)
+            .iter()
+            .filter(|seen| matches!(shown(evidence, seen.body), Some(Shown::Fine)))
+            .map(Seen::id)
+            .collect();
         if !fine.is_empty() {
             found.rule_out(
                 Code::TlsHandleDomainNoCert,
@@ -295,6 +309,7 @@ fn certificates(evidence: &Evidence<'_>, domain: &str, sample: &str, accounts: &
         Shown::Fine => return,
         Shown::Alert(alert) => format!("refused with the TLS alert {alert}"),
         Shown::WrongName(certificate) => format!("a certificate for {}", list(certificate.names.iter().take(4))),
+        Shown::OutOfDate(_) => "a certificate that is out of date".to_owned(),
         Shown::Untrusted(certificate) => format!("a certificate issued by {}", certificate.issuer),
     };
     let (code, confidence, summary, saw) = match state {
@@ -327,30 +342,47 @@ fn certificates(evidence: &Evidence<'_>, domain: &str, sample: &str, accounts: &
             format!("For {who} the server shows a default certificate that nobody trusts."),
             format!("for {name} it shows a certificate issued by {}", certificate.issuer),
         ),
+        Shown::OutOfDate(certificate) => (
+            Code::TlsHandleDomainNoCert,
+            Confidence::Confirmed,
+            format!("The certificate shown for {who} is out of date, so handles there cannot be verified over HTTPS."),
+            format!(
+                "for {name} it shows a certificate valid from {} to {}",
+                date(certificate.not_before),
+                date(certificate.not_after)
+            ),
+        ),
+    };
+    let same_server = own.iter().any(|line| line.addr == seen.body.addr);
+    let what = if same_server {
+        "a handshake with the same server, two names"
+    } else {
+        "a handshake with the handle's host, and with the PDS's"
     };
     // The other family shows a good certificate for the same name: this is about one address.
     let one_family = handshakes(evidence, name).iter().any(|other| {
-        Family::of(other.body.addr) != Family::of(seen.body.addr) && matches!(shown(other.body), Some(Shown::Fine))
+        Family::of(other.body.addr) != Family::of(seen.body.addr)
+            && matches!(shown(evidence, other.body), Some(Shown::Fine))
     });
     let family = one_family.then(|| Family::of(seen.body.addr));
     let mut cause = Cause::new(code, impact, confidence, summary)
-        .scope(Scope { family, ..Scope::default() })
+        .scope(Scope { family, ..under(domain) })
         .saw(saw.clone())
         .because([seen.id(), own_tls.id()])
-        .contrast(
-            "a handshake with the same server, two names",
-            format!("{name}: {short}"),
-            format!("{host}: a valid certificate"),
-        );
+        .contrast(what, format!("{name}: {short}"), format!("{host}: a valid certificate"));
+    if confidence != Confidence::Confirmed {
+        cause = cause.settle("the handle of an account under the domain");
+    }
     for remedy in certificate_remedies(evidence, seen.body.alert.is_some(), domain, name) {
         cause = cause.remedy(remedy);
     }
-    if let Some(validity) = seen.body.certificate.as_ref().map(CertificateFact::validity)
-        && validity != Validity::Valid
-    {
-        cause = cause.saw("and it is out of date");
-    }
+
     found.cause(cause);
+}
+
+/// All names directly under a handle domain.
+fn under(domain: &str) -> Scope {
+    Scope::host(&format!("*.{domain}"))
 }
 
 /// A wildcard above the domain: right for the PDS's own name, one level short for handles.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use pdsdoctor_probes::{
     dns_fact::{DnsFact, DnsOutcome},
-    fact::{FactId, Role},
+    fact::{FactId, FailureKind, Family, Role},
     http_fact::{Content, HttpPurpose},
     identifier::{TxtValue, did_of_txt},
 };
@@ -58,7 +58,7 @@ fn judge_one(evidence: &Evidence<'_>, handle: &str, named: bool, found: &mut Fou
 fn right_records(evidence: &Evidence<'_>, handle: &str) -> Vec<(FactId, String)> {
     let mut values: Vec<(FactId, String)> = Vec::new();
     for seen in evidence.txt_answers(&format!("_atproto.{handle}")) {
-        for record in &seen.body.records {
+        for record in seen.body.records.iter().filter(|record| is_about_a_did(record)) {
             if !values.iter().any(|(_, value)| value == record.as_str()) {
                 values.push((seen.id(), record.to_string()));
             }
@@ -67,10 +67,25 @@ fn right_records(evidence: &Evidence<'_>, handle: &str) -> Vec<(FactId, String)>
     values
 }
 
+/// A wildcard TXT record (`*.example.com TXT "v=spf1 -all"`) answers here as everywhere; services that
+/// verify handles pass over what is no DID record.
+fn is_about_a_did(record: &str) -> bool {
+    record.to_ascii_lowercase().contains("did")
+}
+
+/// The DIDs of well-formed records, as each server gives them. Two servers that differ are one that
+/// has not heard of a change yet: no reader gets both.
+fn dids_by_server(evidence: &Evidence<'_>, handle: &str) -> Vec<BTreeSet<String>> {
+    evidence
+        .txt_answers(&format!("_atproto.{handle}"))
+        .iter()
+        .map(|seen| seen.body.records.iter().filter_map(|value| exact(value)).collect())
+        .collect()
+}
+
 /// The DID that the TXT record gives, if it gives exactly one.
 pub(crate) fn txt_did(evidence: &Evidence<'_>, handle: &str) -> Option<String> {
-    let dids: BTreeSet<String> = right_records(evidence, handle).iter().filter_map(|(_, value)| exact(value)).collect();
-    (dids.len() == 1).then(|| dids.into_iter().next()).flatten()
+    dids_by_server(evidence, handle).into_iter().find(|dids| dids.len() == 1)?.into_iter().next()
 }
 
 /// The DID that the well-known file gives.
@@ -94,6 +109,11 @@ fn exact(value: &str) -> Option<String> {
         TxtValue::Did(did) => Some(did),
         _ => None,
     }
+}
+
+/// `alsoKnownAs` claims the handle; handles are the same in upper and lower case.
+pub(super) fn claims(name: &str, handle: &str) -> bool {
+    name.strip_prefix("at://").is_some_and(|name| name.eq_ignore_ascii_case(handle))
 }
 
 /// What is known of one handle.
@@ -125,7 +145,7 @@ impl Handle<'_, '_> {
         let hosted = self.evidence.all_http().iter().find_map(|seen| match &seen.body.content {
             Some(Content::Repo { did, handle }) if handle.as_str() == self.handle => Some((seen.id(), did.to_string())),
             Some(Content::DidDocument { id: Some(id), also_known_as, .. })
-                if also_known_as.iter().any(|name| name.as_str() == format!("at://{}", self.handle)) =>
+                if also_known_as.iter().any(|name| claims(name, self.handle)) =>
             {
                 Some((seen.id(), id.to_string()))
             }
@@ -135,10 +155,7 @@ impl Handle<'_, '_> {
     }
 
     fn duplicate(&self) -> Option<Cause> {
-        let dids: BTreeSet<String> = self.records.iter().filter_map(|(_, value)| exact(value)).collect();
-        if dids.len() < 2 {
-            return None;
-        }
+        let dids = dids_by_server(self.evidence, self.handle).into_iter().find(|dids| dids.len() > 1)?;
         let expected = self.expected();
         let keep = expected.as_ref().map(|(_, did)| did.as_str());
         let wrong: Vec<&String> = dids.iter().filter(|did| Some(did.as_str()) != keep).collect();
@@ -217,12 +234,12 @@ impl Handle<'_, '_> {
     fn disagree(&self) -> Option<Cause> {
         let (well_known_id, well_known) = self.well_known.clone()?;
         let (txt_id, txt) = self.records.iter().find_map(|(id, value)| Some((id.clone(), exact(value)?)))?;
-        if txt == well_known {
+        if self.records.iter().any(|(_, value)| exact(value).as_ref() == Some(&well_known)) {
             return None;
         }
         let claimed = self.evidence.all_http().iter().find(|seen| match &seen.body.content {
             Some(Content::DidDocument { also_known_as, .. }) => {
-                also_known_as.iter().any(|name| name.as_str() == format!("at://{}", self.handle))
+                also_known_as.iter().any(|name| claims(name, self.handle))
             }
             _ => false,
         });
@@ -334,6 +351,17 @@ impl Handle<'_, '_> {
         }
     }
 
+    /// The handle's own host was asked and did not get as far as an answer, by a family that works here.
+    fn host_was_tried(&self) -> bool {
+        let refused = self.evidence.all_connects().iter().any(|seen| {
+            seen.body.host.as_str() == self.handle
+                && !self.evidence.family_fails(Family::of(seen.body.addr))
+                && seen.body.failure.as_ref().is_some_and(|failure| failure.kind != FailureKind::NetworkUnreachable)
+        });
+        let tls = self.evidence.all_tls();
+        refused || tls.iter().any(|seen| seen.body.sni.as_str() == self.handle && seen.body.failure.is_some())
+    }
+
     fn unverified(&self) -> Option<Cause> {
         if !self.records.is_empty() || self.well_known.is_some() {
             return None;
@@ -358,6 +386,10 @@ impl Handle<'_, '_> {
             None if self.evidence.addresses(self.handle).is_empty() => "the name has no address".to_owned(),
             None => "no HTTPS connection".to_owned(),
         };
+        // Neither way is known to fail where one of the two was not tried to its end.
+        if http.is_empty() && self.evidence.absence(self.handle).is_none() && !self.host_was_tried() {
+            return None;
+        }
         let outcome = txt.first().map(|seen| seen.body.outcome);
         let record = if outcome == Some(DnsOutcome::NxDomain) { "does not exist" } else { "has no record" };
         Some(

@@ -1,16 +1,16 @@
 //! From the handle or DID that was named to the PDS: does the DID document lead there?
 
 use pdsdoctor_probes::{
-    fact::Role,
-    http_fact::{Content, HttpPurpose},
+    fact::{FactId, Role},
+    http_fact::{Content, HttpFact, HttpPurpose},
     record::TargetKind,
 };
 use url::Url;
 
-use super::{Found, Rule, list};
+use super::{Found, Rule, handle_records::claims, list};
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy,
-    evidence::{Evidence, is_expected},
+    evidence::{Evidence, Seen, is_expected},
 };
 
 pub(super) const RULE: Rule = Rule { codes: &[Code::IdDiddocEndpointMismatch, Code::TargetUnresolved], judge };
@@ -22,7 +22,7 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     let document = fetched.iter().find(|seen| is_expected(seen.body));
     let Some(document) = document else {
         if evidence.host().is_none() {
-            found.cause(no_document(evidence, did, &fetched));
+            found.causes.extend(no_document(evidence, did, &fetched));
         }
         return;
     };
@@ -64,8 +64,7 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     }
     // The other direction: the DID must claim the handle, or the handle is invalid.
     if let (TargetKind::Handle, Some(handle)) = (target.kind, target.handle.as_deref()) {
-        let claimed = format!("at://{handle}");
-        if also_known_as.iter().any(|name| name.as_str() == claimed) {
+        if also_known_as.iter().any(|name| claims(name, handle)) {
             found.rule_out(
                 Code::IdDiddocEndpointMismatch,
                 format!("the DID document claims {handle} and names its PDS"),
@@ -118,28 +117,37 @@ fn endpoint_fault(endpoint: &str) -> Option<&'static str> {
     }
 }
 
-fn no_document(
-    evidence: &Evidence<'_>,
-    did: &str,
-    fetched: &[crate::diagnose::evidence::Seen<'_, pdsdoctor_probes::http_fact::HttpFact>],
-) -> Cause {
+fn no_document(evidence: &Evidence<'_>, did: &str, fetched: &[Seen<'_, HttpFact>]) -> Option<Cause> {
     let gone = fetched.iter().any(|seen| matches!(seen.body.status, Some(404 | 410)));
+    let tried: Vec<FactId> = fetched
+        .iter()
+        .map(Seen::id)
+        .chain(evidence.all_connects().iter().filter(|seen| seen.body.role == Role::Directory).map(Seen::id))
+        .chain(evidence.all_dns().iter().filter(|seen| seen.body.role == Role::Directory).map(Seen::id))
+        .collect();
+    // Cut short before the directory was asked, or told not to ask it: that is no finding.
+    if tried.is_empty() {
+        return None;
+    }
     let summary = if gone {
         format!("The DID {did} does not exist in its directory.")
     } else {
         format!("The DID document of {did} could not be fetched, so its PDS is not known.")
     };
-    Cause::new(
-        Code::TargetUnresolved,
-        Impact::Broken,
-        if gone { Confidence::Confirmed } else { Confidence::Possible },
-        summary,
-    )
-    .because(fetched.iter().map(crate::diagnose::evidence::Seen::id))
-    .settle("the PDS's host name as the target")
-    .remedy(Remedy::new(
-        "Check the DID, or name the PDS's host",
-        ["pdsdoctor check <host of the PDS>".to_owned()],
-        evidence.verify(),
-    ))
+    let (impact, confidence) = match gone {
+        true => (Impact::Broken, Confidence::Likely),
+        // A did:web is on a host of the user's own.
+        false if did.starts_with("did:web:") => (Impact::Broken, Confidence::Possible),
+        // The directory of did:plc is everybody's: that it does not answer says nothing of the PDS.
+        false => (Impact::Risk, Confidence::Possible),
+    };
+    let cause = Cause::new(Code::TargetUnresolved, impact, confidence, summary)
+        .because(tried)
+        .settle("the PDS's host name as the target")
+        .remedy(Remedy::new(
+            "Check the DID, or name the PDS's host",
+            ["pdsdoctor check <host of the PDS>".to_owned()],
+            evidence.verify(),
+        ));
+    Some(cause)
 }

@@ -13,7 +13,10 @@ use pdsdoctor_probes::{
     par_fact::{ParArm, ParFact},
 };
 
-use super::{Found, Rule, list};
+use super::{
+    Found, Rule, list,
+    login_words::{hint, remedies, time_line},
+};
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Seen, host_of, is_expected},
@@ -131,7 +134,17 @@ fn judge_client(evidence: &Evidence<'_>, client: &str, found: &mut Found) {
     };
     let busted = arm(ParArm::CacheBusted);
     let named = arm(ParArm::AsNamed);
-    // The cache-busted arm says what is true now; the other may be ten minutes old.
+    // The cache-busted arm says what is true now; the other may be ten minutes old. But some hosts
+    // turn away a query they do not know, and no application asks with one.
+    let dislikes_query = match (&busted, &named) {
+        (Some(busted), Some(named)) => {
+            matches!(busted.stage, Stage::DocumentRefused(_))
+                && named.stage.obtained_document() == Some(true)
+                && busted.reference.as_ref().is_none_or(|(_, stage)| stage.obtained_document() != Some(true))
+        }
+        _ => false,
+    };
+    let busted = busted.filter(|_| !dislikes_query);
     let Some(main) = busted.as_ref().or(named.as_ref()) else { return };
     let got = match (&main.stage, main.stage.obtained_document()) {
         (_, Some(got)) => got,
@@ -145,6 +158,18 @@ fn judge_client(evidence: &Evidence<'_>, client: &str, found: &mut Found) {
     if !got {
         found.cause(not_obtained(evidence, main, named.as_ref()));
         theories(evidence, main, found);
+        return;
+    }
+    // The application's own request fails where the other one passed: not always, but it happens.
+    if let Some(named) = named.as_ref().filter(|named| named.stage.obtained_document() == Some(false)) {
+        let mut cause = not_obtained(evidence, named, None);
+        cause.impact = Impact::Degraded;
+        cause.confidence = cause.confidence.min(Confidence::Likely);
+        cause = cause
+            .saw("with a cache-busting query the PDS did fetch it, at the same time: it fails now and then")
+            .against([main.target.id()])
+            .settle("the same check a few times more");
+        found.cause(cause);
         return;
     }
     let refusals = [busted.as_ref(), named.as_ref()].into_iter().flatten().find_map(|arm| refused(evidence, arm));
@@ -162,7 +187,7 @@ fn judge_client(evidence: &Evidence<'_>, client: &str, found: &mut Found) {
     }
 }
 
-fn client_host(client: &str) -> String {
+pub(super) fn client_host(client: &str) -> String {
     host_of(client).unwrap_or_else(|| client.to_owned())
 }
 
@@ -206,6 +231,10 @@ fn not_obtained(evidence: &Evidence<'_>, main: &Arm<'_>, named: Option<&Arm<'_>>
         Some(true) if evidence.reference_is_strong() => (Code::OauthClientMetadataEgress, Confidence::Confirmed),
         Some(true) => (Code::OauthClientMetadataEgress, Confidence::Likely),
         Some(false) if good.is_empty() && !bad.is_empty() => (Code::AppClientMetadataBroken, Confidence::Confirmed),
+        // An entryway is another program, and this machine gets the document: two against one.
+        Some(false) if !good.is_empty() && !evidence.reference_is_strong() => {
+            (Code::LoginParFails, Confidence::Possible)
+        }
         Some(false) => (Code::AppClientMetadataBroken, Confidence::Likely),
         // Without a reference nothing is proven; what this machine gets is the next best thing.
         None if !good.is_empty() => (Code::OauthClientMetadataEgress, Confidence::Likely),
@@ -213,11 +242,12 @@ fn not_obtained(evidence: &Evidence<'_>, main: &Arm<'_>, named: Option<&Arm<'_>>
         None => (Code::LoginParFails, Confidence::Possible),
     };
     let spent = spent(evidence, main);
+    let reading = reading(evidence, &main.stage, &host);
     let summary = match code {
         Code::OauthClientMetadataEgress => {
             format!(
                 "{name} is up, but logins to {host} fail: the PDS cannot fetch the app's client metadata{}.",
-                hint(&main.stage, spent)
+                hint(&reading, spent)
             )
         }
         Code::AppClientMetadataBroken => {
@@ -241,7 +271,7 @@ fn not_obtained(evidence: &Evidence<'_>, main: &Arm<'_>, named: Option<&Arm<'_>>
     if code == Code::AppClientMetadataBroken {
         cause = cause.against(good.clone());
     }
-    if let Some(line) = time_line(&main.stage, spent) {
+    if let Some(line) = time_line(&reading, spent) {
         cause = cause.saw(line);
     }
     if let Some(named) = named.filter(|named| named.stage.obtained_document() == Some(true)) {
@@ -251,7 +281,13 @@ fn not_obtained(evidence: &Evidence<'_>, main: &Arm<'_>, named: Option<&Arm<'_>>
     }
     // The two PAR answers side by side, as the application would send them if there is such a pair.
     let shown = named.filter(|arm| arm.stage.obtained_document() == Some(false)).unwrap_or(main);
-    cause = match (&shown.reference, evidence.reference()) {
+    // A reference that did not come so far either proves nothing.
+    let control = shown.reference.as_ref().filter(|(_, stage)| stage.obtained_document().is_some());
+    if confidence != Confidence::Confirmed {
+        cause =
+            cause.settle("the same request at a reference PDS that is its own authorization server: --against HOST");
+    }
+    cause = match (control, evidence.reference()) {
         (Some((theirs, _)), Some(reference)) => {
             let entryway = if evidence.reference_is_strong() { "" } else { " (an entryway, not a PDS)" };
             cause.because([shown.target.id(), theirs.id()]).contrast(
@@ -260,9 +296,7 @@ fn not_obtained(evidence: &Evidence<'_>, main: &Arm<'_>, named: Option<&Arm<'_>>
                 format!("{reference}{entryway}: {}", answer(theirs.body)),
             )
         }
-        _ => cause
-            .saw(format!("the PDS's answer to the login request: {}", answer(shown.target.body)))
-            .settle("the same request at a reference PDS: --against HOST"),
+        _ => cause.saw(format!("the PDS's answer to the login request: {}", answer(shown.target.body))),
     };
     if let Some((localhost, _)) = evidence.par(Role::Target, None, ParArm::Localhost)
         && code == Code::OauthClientMetadataEgress
@@ -285,10 +319,19 @@ fn not_obtained(evidence: &Evidence<'_>, main: &Arm<'_>, named: Option<&Arm<'_>>
             format!("this machine: {from_here}"),
         );
     }
-    for remedy in remedies(evidence, code, main, &host) {
+    for remedy in remedies(evidence, code, &reading, main.client) {
         cause = cause.remedy(remedy);
     }
     cause
+}
+
+/// Node caps every attempt but the last: a host with one address knows no cap, whatever the time.
+fn reading(evidence: &Evidence<'_>, stage: &Stage, host: &str) -> Stage {
+    let one = evidence.addresses(host).len() == 1;
+    match stage {
+        Stage::DocumentNotObtained(FetchFailure::AttemptCap) if one => Stage::DocumentNotObtained(FetchFailure::AtOnce),
+        other => other.clone(),
+    }
 }
 
 /// What the PDS spent on the fetch: the time of the arm less that of the arm without a fetch.
@@ -297,122 +340,16 @@ fn spent(evidence: &Evidence<'_>, arm: &Arm<'_>) -> u64 {
     arm.target.took().saturating_sub(base)
 }
 
-fn hint(stage: &Stage, spent: u64) -> String {
-    match stage {
-        Stage::DocumentNotObtained(FetchFailure::AttemptCap) => format!(" (it gives up after {spent} ms)"),
-        Stage::DocumentNotObtained(FetchFailure::Silence) => " (nothing comes back within 10 s)".to_owned(),
-        Stage::DocumentNotObtained(FetchFailure::NameNotFound) => " (its resolver does not find the name)".to_owned(),
-        Stage::DocumentNotObtained(FetchFailure::Refused) => " (the connection is refused)".to_owned(),
-        Stage::DocumentNotObtained(FetchFailure::Certificate) => " (it is shown a wrong certificate)".to_owned(),
-        Stage::DocumentRefused(Refusal::Status | Refusal::NotJson) => " (the app's server refuses it)".to_owned(),
-        _ => String::new(),
-    }
-}
-
-/// The clock as evidence: who gave up?
-fn time_line(stage: &Stage, spent: u64) -> Option<String> {
-    let Stage::DocumentNotObtained(failure) = stage else { return None };
-    Some(match failure {
-        FetchFailure::AttemptCap => format!(
-            "the fetch took {spent} ms: Node gives every address but the last 250 ms to connect, so a working but distant IPv4 path fails where IPv6 is published and unusable"
-        ),
-        FetchFailure::Silence => {
-            "the fetch took the PDS's whole 10 s: packets get lost on the way, nothing refuses them".to_owned()
-        }
-        FetchFailure::AtOnce => format!(
-            "the fetch failed at once ({spent} ms): no route, a failing resolver, a private address in its answer, or an untrusted certificate"
-        ),
-        FetchFailure::Slow => format!("the fetch failed after {spent} ms: a resolver or a gateway gave up"),
-        _ => return None,
-    })
-}
-
-fn remedies(evidence: &Evidence<'_>, code: Code, main: &Arm<'_>, host: &str) -> Vec<Remedy> {
-    let verify = if evidence.run.settings.client_ids.len() > 1 {
-        format!("{} --client-id {}", evidence.verify(), main.client)
-    } else {
-        evidence.verify()
-    };
-    if code == Code::AppClientMetadataBroken {
-        return vec![Remedy::new(
-            "Nothing to change on your PDS: tell the app's operators",
-            [format!("curl -i {}", main.client)],
-            verify,
-        )];
-    }
-    let look = Remedy::new(
-        "Look from where the PDS runs (its container), one address family at a time",
-        [
-            "PID=$(sudo docker inspect -f '{{.State.Pid}}' pds)".to_owned(),
-            format!("sudo nsenter -t $PID -n curl -4 -sv -o /dev/null {}", main.client),
-            format!("sudo nsenter -t $PID -n curl -6 -sv -o /dev/null {}", main.client),
-            "sudo docker logs --tail 200 pds 2>&1 | grep -E 'pds:(fetch|oauth)' | tail     # the hidden error"
-                .to_owned(),
-        ],
-        verify.clone(),
-    );
-    let longer = Remedy::new(
-        "Give each connection attempt of the PDS more than 250 ms",
-        [
-            "NODE_OPTIONS=--network-family-autoselection-attempt-timeout=5000    # in /pds/pds.env",
-            "sudo systemctl restart pds",
-        ],
-        verify.clone(),
-    )
-    .disruptive()
-    .undo("remove the line and restart");
-    let repair_v6 = Remedy::new(
-        "Then repair IPv6 on the PDS's host, or take it away from the PDS",
-        [
-            "ip -6 route show default; ip -6 addr show scope global     # none, although the router advertises?",
-            "sysctl net.ipv6.conf.all.forwarding net.ipv6.conf.all.accept_ra     # 1 and 1: advertisements are ignored",
-        ],
-        verify.clone(),
-    );
-    match &main.stage {
-        Stage::DocumentNotObtained(FetchFailure::AttemptCap) => vec![longer, repair_v6, look],
-        Stage::DocumentNotObtained(FetchFailure::NameNotFound) => vec![
-            Remedy::new(
-                "Give the PDS's container a resolver that knows the name",
-                [
-                    format!(
-                        "sudo nsenter -t $(sudo docker inspect -f '{{{{.State.Pid}}}}' pds) -n getent ahosts {host}"
-                    ),
-                    "docker compose:  dns: [1.1.1.1, 9.9.9.9]    # for the pds service, then: docker compose up -d"
-                        .to_owned(),
-                ],
-                verify,
-            )
-            .disruptive(),
-            look,
-        ],
-        Stage::DocumentNotObtained(FetchFailure::Silence | FetchFailure::Slow) => vec![
-            look,
-            Remedy::new(
-                "Let the PDS out: allow TCP 443 from its container, on both families",
-                [
-                    "sudo nft list ruleset | grep -iE 'drop|reject'     # also the cloud's outbound rules".to_owned(),
-                    format!("a smaller packet size on the way?  ping -M do -s 1372 {host}"),
-                ],
-                verify,
-            ),
-        ],
-        Stage::DocumentRefused(Refusal::Status | Refusal::Redirect | Refusal::NotJson) => vec![
-            Remedy::new(
-                "The app's server turns your PDS's address away: ask its operators to allow it",
-                [format!("from the PDS's machine: curl -i {}", main.client)],
-                verify,
-            ),
-            look,
-        ],
-        _ => vec![look],
-    }
-}
-
 /// The document was read, and something in it or in the request was refused.
 fn refused(evidence: &Evidence<'_>, arm: &Arm<'_>) -> Option<Cause> {
-    let unsupported = matches!(arm.stage, Stage::DocumentRefused(Refusal::UnsupportedScope) | Stage::Scope);
-    if !unsupported && !matches!(arm.stage, Stage::DocumentRefused(Refusal::Content) | Stage::KeysNotObtained) {
+    // A permission set is looked up in the network (failure catalogue no. 67): that it is not found is
+    // no word on what this PDS knows.
+    let looked_up = arm.target.body.description.as_deref().is_some_and(|text| text.contains("resolve Lexicon"));
+    let unsupported =
+        !looked_up && matches!(arm.stage, Stage::DocumentRefused(Refusal::UnsupportedScope) | Stage::Scope);
+    if !unsupported
+        && !matches!(arm.stage, Stage::DocumentRefused(Refusal::Content) | Stage::KeysNotObtained | Stage::Scope)
+    {
         return None;
     }
     let host = client_host(arm.client);
@@ -440,7 +377,11 @@ fn refused(evidence: &Evidence<'_>, arm: &Arm<'_>) -> Option<Cause> {
         (false, _) => (
             Code::LoginParFails,
             if there == Some(true) { Confidence::Likely } else { Confidence::Possible },
-            format!("Logins to {host} fail: this PDS refuses the app's client metadata."),
+            if looked_up {
+                format!("Logins to {host} fail: this PDS cannot look up a permission set that the app asks for.")
+            } else {
+                format!("Logins to {host} fail: this PDS refuses the app's client metadata.")
+            },
         ),
     };
     let versions = match (evidence.version(Role::Target), evidence.version(Role::Reference)) {
@@ -463,8 +404,11 @@ fn refused(evidence: &Evidence<'_>, arm: &Arm<'_>) -> Option<Cause> {
             format!("{name}: {}", answer(arm.target.body)),
             format!("{reference}: {}", answer(theirs.body)),
         ),
-        _ => cause.settle("the same request at a reference PDS: --against HOST"),
+        _ => cause,
     };
+    if confidence != Confidence::Confirmed {
+        cause = cause.settle("the same request at a reference PDS: --against HOST; and the PDS's own log");
+    }
     Some(if code == Code::AppClientMetadataBroken {
         cause.remedy(Remedy::new(
             "Nothing to change on your PDS: tell the app's operators",

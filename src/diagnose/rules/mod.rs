@@ -8,6 +8,7 @@ mod handle_hosts;
 mod handle_records;
 mod identity;
 mod login;
+mod login_words;
 mod names;
 mod proxy;
 mod reach;

@@ -1,6 +1,7 @@
 //! What answers over HTTPS: the PDS, a proxy without it, a redirect, or something else.
 
 use pdsdoctor_probes::http_fact::{BodyClass, HttpFact};
+use url::Url;
 
 use super::{Found, Rule};
 use crate::diagnose::{
@@ -20,14 +21,15 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
         return;
     }
     let Some(line) = answering.first() else { return };
-    let Some(shown) = line.answers().first().copied() else { return };
+    // `_health` is what the reference is asked too.
+    let Some(shown) = line.answers().last().copied() else { return };
     let status = shown.body.status.unwrap_or(0);
     let cause = match status {
         // 52x and 530 are what a CDN says of an origin it cannot reach.
         502..=504 | 520..=527 | 530 if !is_own_json(shown.body) => upstream_down(evidence, host, line, shown),
         300..=399 => redirects(evidence, host, line, shown),
-        // An error in the PDS's own words is the PDS's.
-        500..=599 => return,
+        // An error in the PDS's own words is the PDS's, and a limit says nothing of who sets it.
+        500..=599 | 429 => return,
         _ => not_a_pds(evidence, host, line, shown),
     };
     found.cause(cause.because(line.ids()));
@@ -51,19 +53,28 @@ fn describe(seen: &Seen<'_, HttpFact>) -> String {
     format!("HTTP {}{}{server}", seen.body.status.unwrap_or(0), body.unwrap_or_default())
 }
 
-/// What the reference says to the same request.
-fn with_reference(evidence: &Evidence<'_>, cause: Cause, host: &str, shown: Seen<'_, HttpFact>) -> Cause {
+/// What was asked for.
+fn path(seen: &Seen<'_, HttpFact>) -> String {
+    Url::parse(&seen.body.url).map_or_else(|_| seen.body.url.to_string(), |url| url.path().to_owned())
+}
+
+/// What the reference says to the same request; with that, the case is proven.
+fn with_reference(evidence: &Evidence<'_>, mut cause: Cause, host: &str, shown: Seen<'_, HttpFact>) -> Cause {
     let good = evidence
         .http(pdsdoctor_probes::fact::Role::Reference, pdsdoctor_probes::http_fact::HttpPurpose::Health)
         .into_iter()
-        .find(|seen| is_expected(seen.body));
+        .find(|seen| is_expected(seen.body) && path(seen) == path(&shown));
     match (good, evidence.reference()) {
-        (Some(seen), Some(reference)) => cause.because([seen.id()]).contrast(
-            "GET /xrpc/_health",
-            format!("{host}: {}", describe(&shown)),
-            format!("{reference}: HTTP 200, a PDS"),
-        ),
-        _ => cause,
+        (Some(seen), Some(reference)) => {
+            cause.confidence = Confidence::Confirmed;
+            cause.because([seen.id()]).contrast(
+                format!("GET {}", path(&shown)),
+                format!("{host}: {}", describe(&shown)),
+                format!("{reference}: HTTP 200, a PDS"),
+            )
+        }
+        _ if cause.confidence == Confidence::Confirmed => cause,
+        _ => cause.settle("the same request at a reference PDS: --against HOST"),
     }
 }
 
@@ -114,7 +125,7 @@ fn redirects(evidence: &Evidence<'_>, host: &str, line: &Line<'_>, shown: Seen<'
     let cause = Cause::new(
         Code::ProxyRedirectsApi,
         Impact::Broken,
-        Confidence::Confirmed,
+        Confidence::Likely,
         format!("{host} redirects API requests to {to}; PDS clients do not follow redirects."),
     )
     .saw(format!("{} → {to}", describe(&shown)))
@@ -132,14 +143,16 @@ fn redirects(evidence: &Evidence<'_>, host: &str, line: &Line<'_>, shown: Seen<'
 
 fn not_a_pds(evidence: &Evidence<'_>, host: &str, line: &Line<'_>, shown: Seen<'_, HttpFact>) -> Cause {
     let challenged = shown.body.headers.contains_key("cf-mitigated");
-    let confidence = if evidence.reference().is_some() { Confidence::Confirmed } else { Confidence::Likely };
     let summary = if challenged {
         format!("A bot check in front of {host} answers instead of the PDS: apps and relays cannot pass it.")
     } else {
         format!("What answers at {host} is not a PDS.")
     };
-    let mut cause = Cause::new(Code::HostNotAPds, Impact::Broken, confidence, summary)
-        .saw(format!("/xrpc/_health: {}", describe(&shown)));
+    let mut cause = Cause::new(Code::HostNotAPds, Impact::Broken, Confidence::Likely, summary).saw(format!(
+        "{}: {}",
+        path(&shown),
+        describe(&shown)
+    ));
     if let Some(body) = &shown.body.body
         && !body.excerpt.is_empty()
     {
@@ -157,5 +170,11 @@ fn not_a_pds(evidence: &Evidence<'_>, host: &str, line: &Line<'_>, shown: Seen<'
             ],
             evidence.verify(),
         ));
-    with_reference(evidence, cause, host, shown)
+    let mut cause = with_reference(evidence, cause, host, shown);
+    if challenged {
+        // Whom a bot check stops, only its owner knows: this machine may be one of a few.
+        cause.confidence = Confidence::Likely;
+        cause = cause.settle("the same from another network, or the rules of whoever runs the check");
+    }
+    cause
 }

@@ -4,12 +4,14 @@
 use pdsdoctor_probes::{
     dns_fact::{DnsOutcome, DnsPurpose, SystemDnsOutcome},
     fact::{Family, NotMeasured, ProbeName, Role},
+    par_fact::ParArm,
     text::Text,
 };
 
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy,
     evidence::{Evidence, Line},
+    par_stage::Stage,
     words::span,
 };
 
@@ -48,6 +50,21 @@ pub fn withheld(evidence: &Evidence<'_>) -> Vec<NotMeasured> {
                 if off > 0 { "behind" } else { "ahead of" }
             )),
             needs: Text::new("a machine whose clock is right"),
+        });
+    }
+    let unsaid = evidence
+        .all_pars()
+        .iter()
+        .filter(|seen| seen.body.role == Role::Target && seen.body.arm != ParArm::Localhost)
+        .map(|seen| evidence.stage_of(*seen))
+        .collect::<Vec<_>>();
+    if !unsaid.is_empty() && unsaid.iter().all(|stage| *stage == Stage::RequestRefused) {
+        withheld.push(NotMeasured {
+            probe: ProbeName::Par,
+            why: Text::new(
+                "the PDS refuses our login request (PAR) before it looks at the client, as some implementations do",
+            ),
+            needs: Text::new("a login with a real application"),
         });
     }
     if evidence.target_lines().iter().any(alike) {
@@ -139,6 +156,7 @@ fn resolver(evidence: &Evidence<'_>) -> Option<Cause> {
             if others_asked { Confidence::Confirmed } else { Confidence::Likely },
             format!("This machine cannot resolve names: its name server {how}."),
         )
+        .settle("a name that is known to exist, asked of the same name server")
         .saw(if who.is_empty() { "no name server is configured".to_owned() } else { format!("{who} {how}") })
         .because(direct.iter().map(|seen| seen.id()).take(12))
         .because(system.iter().map(|seen| seen.id()).take(4))
@@ -203,6 +221,7 @@ fn nothing_answers(evidence: &Evidence<'_>) -> Option<Cause> {
             "This machine reaches nothing: no connection to the target, the reference or any other host succeeds.",
         )
         .saw(format!("no TCP connection to any of {} addresses succeeded", connects.len()))
+        .settle("the same from another network")
         .because(connects.iter().map(|seen| seen.id()).take(12))
         .remedy(Remedy::new(
             "Check this machine's own network and firewall, or run from elsewhere",
@@ -248,6 +267,7 @@ fn intercepted(evidence: &Evidence<'_>) -> Option<Cause> {
             "This network shows certificates from an unknown issuer for every host, the known-good one too.",
         )
         .saw(format!("the reference's certificate was issued by {issuer}"))
+        .settle("the same from another network (a phone's)")
         .because(target.iter().chain(&reference).map(|(id, _)| id.clone()))
         .remedy(Remedy::new(
             "Name this network's root, or run from a network that does not intercept TLS",

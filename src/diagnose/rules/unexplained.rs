@@ -33,18 +33,32 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
 
 fn unresolved(evidence: &Evidence<'_>) -> Option<Cause> {
     let target = &evidence.run.target;
-    if evidence.host().is_some() || target.kind == TargetKind::Host || evidence.run.ended != Ended::Complete {
+    // With a DID, its document is the story.
+    if evidence.host().is_some()
+        || target.did.is_some()
+        || target.kind == TargetKind::Host
+        || evidence.run.ended != Ended::Complete
+    {
         return None;
     }
-    let why = if target.did.is_some() { "its DID document leads to no PDS" } else { "no DID is known for it" };
     Some(
         Cause::new(
             Code::TargetUnresolved,
             Impact::Broken,
             Confidence::Likely,
-            format!("{} leads to no PDS: {why}.", target.input),
+            format!("{} leads to no PDS: no DID is known for it.", target.input),
         )
+        // About the handle, so that what is wrong with the handle explains it.
+        .scope(Scope { host: target.handle.as_ref().map(ToString::to_string), ..Scope::default() })
         .because(evidence.all_dns().iter().filter(|seen| seen.body.role == Role::Handle).map(|seen| seen.id()).take(8))
+        .because(
+            evidence
+                .all_system_dns()
+                .iter()
+                .filter(|seen| seen.body.role == Role::Handle)
+                .map(|seen| seen.id())
+                .take(8),
+        )
         .settle("the PDS's host name as the target")
         .remedy(Remedy::new("Name the PDS's host", ["pdsdoctor check <host of the PDS>"], evidence.verify())),
     )
@@ -87,6 +101,7 @@ fn addresses(evidence: &Evidence<'_>, lines: &[Line<'_>], found: &mut Found) {
                 )
                 .scope(Scope { family: Some(line.family()), ..Scope::default() })
                 .because(line.ids())
+                .settle("the same from another network")
                 .remedy(Remedy::new(
                     "Remove the address from the DNS, or mend the machine behind it",
                     [format!("delete:  {host}.  {}  {}", if line.addr.is_ipv6() { "AAAA" } else { "A" }, line.addr)],
