@@ -45,11 +45,11 @@ pub(super) fn healthy(evidence: &Evidence<'_>) -> Vec<Healthy> {
         .iter()
         .filter(|purpose| evidence.http(Role::Target, **purpose).iter().any(|seen| is_expected(seen.body)))
         .count();
-    if documents == 2 {
-        say(ProbeName::OauthDiscovery, "OAuth metadata complete".to_owned());
-    }
-    if let Some(summary) = logins(evidence) {
-        say(ProbeName::Par, summary);
+    // A login that starts has been through discovery.
+    match logins(evidence) {
+        Some(summary) => say(ProbeName::Par, summary),
+        None if documents == 2 => say(ProbeName::OauthDiscovery, "OAuth metadata complete".to_owned()),
+        None => {}
     }
     well
 }

@@ -3,6 +3,7 @@
 use pdsdoctor_probes::{
     fact::{NotMeasured, ProbeName},
     record::{Ended, Run},
+    text::Text,
 };
 
 use super::{
@@ -16,6 +17,7 @@ use super::{
 pub fn diagnose(run: &Run) -> Diagnosis {
     let evidence = Evidence::new(run);
     let mut not_measured = run.not_measured.clone();
+    not_measured.extend(left_out(run));
     // The fault may be on this side: then nothing can be said about the other.
     let own = this_side::judge(&evidence);
     if !own.is_empty() {
@@ -96,9 +98,24 @@ fn headline(evidence: &Evidence<'_>, verdict: Verdict, causes: &[Cause]) -> Stri
                 .version(pdsdoctor_probes::fact::Role::Target)
                 .map(|version| format!(" (PDS {version})"))
                 .unwrap_or_default();
-            format!("{name} is healthy{version}: no fault was found.")
+            if evidence.run.settings.left_out.is_empty() {
+                format!("{name} is healthy{version}: no fault was found.")
+            } else {
+                format!("No fault was found at {name}{version} in what was measured.")
+            }
         }
     }
+}
+
+/// What the user chose not to measure is said like everything that was not.
+fn left_out(run: &Run) -> Option<NotMeasured> {
+    let probe = *run.settings.left_out.first()?;
+    let names = super::rules::list(&run.settings.left_out);
+    Some(NotMeasured {
+        probe,
+        why: Text::new(&format!("{names} left out by --only or --skip")),
+        needs: Text::new("a run without --only and --skip"),
+    })
 }
 
 /// A sentence in the middle of another, unless it begins with a name.

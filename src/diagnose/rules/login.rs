@@ -219,6 +219,11 @@ fn own_fetch<'a>(evidence: &Evidence<'a>, client: &str) -> (Vec<FactId>, Vec<(Fa
             bad.push((seen.id(), failure.kind.to_string().replace('_', " ")));
         }
     }
+    if evidence.absence(&host).is_some() {
+        bad.extend(
+            evidence.address_answers(&host).iter().map(|seen| (seen.id(), "its name has no address".to_owned())),
+        );
+    }
     (good, bad)
 }
 
