@@ -1,6 +1,8 @@
 //! The real binary against servers that mean harm: each run must end in a clear finding, within its
 //! time limit, without a panic, in little memory, and without a byte that a terminal would obey.
 
+#![allow(clippy::unwrap_used)] // in a test an error is a failure
+
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},

@@ -322,7 +322,7 @@ mod tests {
         assert_eq!(at(400, "invalid_client_metadata", &bare, 6), Stage::DocumentNotObtained(FetchFailure::AtOnce));
     }
 
-    /// `pds-facts.md` 3.2 to 3.6: every answer seen of the reference PDS.
+    /// Every answer seen of the reference PDS 0.5.35.
     #[test]
     fn every_answer_of_the_reference_pds() {
         use Stage::{ClientIdRefused, DocumentNotObtained as No, DocumentRefused as Refused};

@@ -39,6 +39,8 @@ pub(super) async fn examine(context: &Arc<Context>, clients: &Clients) {
             let did = handles::verify(context, ProbeName::Identity, Role::Handle, handle, None).await;
             if let Some(did) = did {
                 did_target(context, clients, &did).await;
+            } else if let Some((parent, answers, first)) = pds_above(context, handle).await {
+                pds(context, clients, &parent, 443, answers, Some(first)).await;
             }
         }
         TargetInput::Name(name) => look(context, clients, name).await,
@@ -79,6 +81,13 @@ async fn look(context: &Arc<Context>, clients: &Clients, name: &str) {
         return;
     }
     let Some(did) = did else {
+        // A handle without any record of its own may still be one of the PDS above it.
+        if first.is_none()
+            && let Some((parent, answers, first)) = pds_above(context, name).await
+        {
+            is_handle(context, name, None);
+            return pds(context, clients, &parent, 443, answers, Some(first)).await;
+        }
         return pds(context, clients, name, 443, answers, first).await;
     };
     let endpoint = identity::document_of(context, &did).await.and_then(|document| https_host(&document.pds?));
@@ -98,6 +107,19 @@ async fn look(context: &Arc<Context>, clients: &Clients, name: &str) {
             tokio::join!(rest, there);
         }
     }
+}
+
+/// The PDS one label up, if there is one and it offers handles like this name.
+async fn pds_above(context: &Arc<Context>, name: &str) -> Option<(String, UnboundedReceiver<Answer>, Answer)> {
+    let (_, parent) = name.split_once('.')?;
+    if !parent.contains('.') || !context.resolver_answered.load(Ordering::Relaxed) {
+        return None;
+    }
+    let mut answers = lines(context, Role::Target, parent, 443, Depth::Full);
+    let first = first_working(&mut answers, |answer| answer.healthy).await?;
+    let domain = format!(".{parent}");
+    let offers = matches!(&first.described, Some((_, domains)) if domains.contains(&domain));
+    offers.then(|| (parent.to_owned(), answers, first))
 }
 
 /// The name turned out to be a handle: its host need not be a PDS.

@@ -64,8 +64,8 @@ fn records_of_their_own_are_as_good_as_a_wildcard() {
 #[test]
 fn somebody_elses_domain_is_not_under_the_wildcard() {
     let world = healthy().unnamed(SAMPLE, DnsOutcome::NxDomain).with(|world| world.account(BOB, OTHER_DID, &[], None));
-    let judged = world.finds(Code::HandleUnverified, Impact::Degraded, Confidence::Likely);
-    assert!(judged.diagnosis.causes.iter().any(|cause| cause.code == Code::DnsNoWildcard), "{}", judged.show());
+    let judged = world.finds(Code::DnsNoWildcard, Impact::Risk, Confidence::Confirmed);
+    assert!(judged.diagnosis.causes.iter().any(|cause| cause.code == Code::HandleUnverified), "{}", judged.show());
 }
 
 /// Two handle domains, each its own finding.
@@ -237,7 +237,7 @@ fn misplaced(at: &'static str, did: &'static str) -> World {
 #[test]
 fn the_record_is_at_the_wrong_name() {
     for place in [BOB, "_atproto.example.org", "_atproto.bob.example.org.example.org"] {
-        let judged = misplaced(place, OTHER_DID).finds(Code::DnsTxtWrongOwner, Impact::Degraded, Confidence::Confirmed);
+        let judged = misplaced(place, OTHER_DID).finds(Code::DnsTxtWrongOwner, Impact::Risk, Confidence::Confirmed);
         assert_eq!(judged.diagnosis.causes.len(), 1, "{}", judged.show());
     }
 }
@@ -247,14 +247,15 @@ fn the_record_is_at_the_wrong_name() {
 fn the_parents_own_handle_is_not_misplaced() {
     let world = misplaced("_atproto.example.org", "did:plc:cccccccccccccccccccccccc");
     world.never_says(Code::DnsTxtWrongOwner);
-    world.finds(Code::HandleUnverified, Impact::Degraded, Confidence::Likely);
+    world.finds(Code::HandleUnverified, Impact::Risk, Confidence::Likely);
 }
 
 #[test]
 fn a_handle_that_nothing_verifies() {
     healthy().with(|world| world.account(BOB, OTHER_DID, &[], None)).finds(
         Code::HandleUnverified,
-        Impact::Degraded,
+        // One account's own domain is that account's matter, not the PDS's.
+        Impact::Risk,
         Confidence::Likely,
     );
     // A resolver that fails proves nothing.

@@ -1,4 +1,4 @@
-//! The table of verdicts for the login request (research/anchors.md 2.7): how far the target gets,
+//! The table of verdicts for the login request: how far the target gets,
 //! how far the reference gets, and what this machine gets.
 
 use pdsdoctor::diagnose::{Code, Confidence, Impact, Verdict};

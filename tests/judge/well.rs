@@ -149,7 +149,7 @@ fn all_arms(answer: (u16, &str, &str)) -> World {
     ARMS.iter().fold(healthy(), |world, arm| world.par(Role::Target, *arm, answer, 90))
 }
 
-/// The other implementations, as their source has it (`pds-facts.md`, section 9; read at
+/// The other implementations, as their source has it (read at
 /// haileyok/cocoon, blacksky-algorithms/rsky, futurGH/pegasus and tranquil-pds).
 #[test]
 fn other_implementations_are_healthy() {

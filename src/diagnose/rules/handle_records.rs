@@ -128,7 +128,19 @@ struct Handle<'a, 'e> {
 impl Handle<'_, '_> {
     /// One account's handle is not the whole PDS; but the handle that was asked about is the question.
     fn impact(&self, works_otherwise: bool) -> Impact {
-        if works_otherwise || !self.named { Impact::Degraded } else { Impact::Broken }
+        match (self.named, works_otherwise) {
+            (true, false) => Impact::Broken,
+            (true, true) => Impact::Degraded,
+            // Under the PDS's own handle domains it is the PDS's matter; elsewhere the account's.
+            (false, _) if self.is_under_own_domain() => Impact::Degraded,
+            (false, _) => Impact::Risk,
+        }
+    }
+
+    fn is_under_own_domain(&self) -> bool {
+        self.evidence.described().is_some_and(|(_, _, domains)| {
+            domains.iter().any(|domain| domain.starts_with('.') && domain.len() > 1 && self.handle.ends_with(domain))
+        })
     }
 
     fn record_ids(&self) -> Vec<FactId> {

@@ -1,6 +1,6 @@
 //! The first step of every login: the pushed authorization request. The same request at the target
-//! and at the reference, compared by how far it got (the table of `research/anchors.md` 2.7, after
-//! OONI's control and experiment):
+//! and at the reference, compared by how far it got (control and experiment, as OONI's
+//! `web_connectivity` has it):
 //!
 //! |                          | reference gets past | reference fails too | no reference |
 //! |--------------------------|---------------------|---------------------|--------------|

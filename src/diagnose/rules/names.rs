@@ -80,9 +80,13 @@ fn absent(evidence: &Evidence<'_>, host: &str, answers: &[Seen<'_, DnsFact>]) ->
         let cause = match outcome {
             DnsOutcome::NxDomain => {
                 let parent = missing_parent(evidence, host);
+                let alias = answers.iter().find_map(|seen| seen.body.cname_chain.last());
                 let summary = match &parent {
                     Some(parent) => format!("{host} does not exist: not even {parent} is in the DNS."),
-                    None => format!("{host} does not exist in the DNS."),
+                    None => match alias {
+                        Some(alias) => format!("{host} is an alias of {alias}, which does not exist."),
+                        None => format!("{host} does not exist in the DNS."),
+                    },
                 };
                 let steps = match (&parent, zone) {
                     (Some(parent), _) => vec![format!(
