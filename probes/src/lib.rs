@@ -1,1 +1,20 @@
-//! Measurements of an AT Protocol PDS.
+//! Measurements of an AT Protocol PDS. A probe measures and records facts; it has no opinion.
+//! A network that fails is a fact; `Err` means "could not measure".
+
+pub mod dns_fact;
+pub mod document;
+pub mod fact;
+pub mod failure;
+pub mod http_fact;
+pub mod identifier;
+pub mod limits;
+pub mod net;
+pub mod outside;
+pub mod par_fact;
+pub mod record;
+pub mod roots;
+#[cfg(test)]
+mod testing;
+pub mod text;
+pub mod tls_fact;
+mod wire;

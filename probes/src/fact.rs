@@ -1,0 +1,337 @@
+//! Facts: one measurement each. One thing, one attempt, one outcome, with its time.
+
+use std::{fmt, net::IpAddr, str::FromStr};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use strum::{Display, EnumIter, EnumString, IntoStaticStr};
+
+use crate::{
+    dns_fact::{DnsFact, ResolverFact, SystemDnsFact},
+    http_fact::HttpFact,
+    par_fact::ParFact,
+    text::Text,
+    tls_fact::TlsFact,
+};
+
+/// One measurement.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Fact {
+    /// `f1`, `f2`, … in job order, never in order of arrival.
+    pub id: FactId,
+    /// The probe that measured it.
+    pub probe: ProbeName,
+    /// Where it was measured.
+    pub vantage: Vantage,
+    /// Milliseconds from the start of the run to the start of the measurement.
+    pub started_ms: u64,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+    /// What was measured.
+    pub body: FactBody,
+}
+
+impl Fact {
+    /// What makes facts of one run come in the same order whenever they arrived: probe, vantage,
+    /// subject; facts about the same subject (two attempts) by their start.
+    pub(crate) fn job_key(&self) -> (ProbeName, Vantage, String, u64, String) {
+        let subject = match &self.body {
+            FactBody::OwnNetwork(f) => format!("0 {:?}", f.family),
+            FactBody::Resolver(_) => "1".to_owned(),
+            FactBody::SystemDns(f) => format!("2 {:?} {}", f.role, f.name),
+            FactBody::Dns(f) => {
+                format!("3 {:?} {:?} {} {} {} {}", f.role, f.purpose, f.name, f.record_type, f.server, f.attempt)
+            }
+            FactBody::Connect(f) => format!("4 {:?} {} {} {}", f.role, f.host, address_key(f.addr), f.port),
+            FactBody::Tls(f) => format!("5 {:?} {} {} {}", f.role, address_key(f.addr), f.port, f.sni),
+            FactBody::Http(f) => {
+                format!("6 {:?} {:?} {} {}", f.role, f.purpose, f.url, f.addr.map(address_key).unwrap_or_default())
+            }
+            FactBody::Par(f) => format!("7 {:?} {} {:?} {}", f.role, f.client, f.arm, f.server),
+        };
+        // The body itself comes last, so that even facts alike in all else have one order.
+        let body = serde_json::to_string(&self.body).unwrap_or_default();
+        (self.probe, self.vantage.clone(), subject, self.started_ms, body)
+    }
+}
+
+/// Sorts IPv4 before IPv6, and addresses by value.
+fn address_key(addr: IpAddr) -> String {
+    match addr {
+        IpAddr::V4(v4) => format!("4 {:08x}", v4.to_bits()),
+        IpAddr::V6(v6) => format!("6 {:032x}", v6.to_bits()),
+    }
+}
+
+/// The name of a fact within one run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct FactId(pub String);
+
+impl fmt::Display for FactId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The closed set of probes. The names are those of `--only`, `--skip` and `list probes`.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    Display,
+    EnumIter,
+    EnumString,
+    IntoStaticStr,
+)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+pub enum ProbeName {
+    /// Which address families this machine can send on.
+    OwnNetwork,
+    /// Names: system resolver and direct queries.
+    Dns,
+    /// TCP connects, one per address and port.
+    Tcp,
+    /// TLS handshakes, one per address and server name.
+    Tls,
+    /// `_health` and `describeServer`, per address.
+    Http,
+    /// Plain HTTP on port 80.
+    Port80,
+    /// Hosted handles: DNS, TLS and well-known of a random label and of the handle asked about.
+    Handles,
+    /// Handle and DID resolution.
+    Identity,
+    /// The two OAuth metadata documents.
+    OauthDiscovery,
+    /// Pushed authorization requests.
+    Par,
+    /// The client metadata documents, fetched from here.
+    ClientDocument,
+}
+
+/// Where a fact was measured.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
+pub enum Vantage {
+    /// The machine that runs the tool.
+    Here,
+    /// The network namespace of a container, by its name.
+    Container(Text),
+}
+
+impl From<Vantage> for String {
+    fn from(vantage: Vantage) -> Self {
+        match vantage {
+            Vantage::Here => "here".to_owned(),
+            Vantage::Container(name) => format!("container:{name}"),
+        }
+    }
+}
+
+impl TryFrom<String> for Vantage {
+    type Error = String;
+    fn try_from(raw: String) -> Result<Self, Self::Error> {
+        raw.parse()
+    }
+}
+
+impl FromStr for Vantage {
+    type Err = String;
+    fn from_str(raw: &str) -> Result<Self, Self::Err> {
+        match raw.split_once(':') {
+            None if raw == "here" => Ok(Self::Here),
+            Some(("container", name)) => Ok(Self::Container(Text::new(name))),
+            _ => Err(format!("unknown vantage {raw:?}")),
+        }
+    }
+}
+
+/// Whose host, document or answer was measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema, Display)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Role {
+    /// The PDS under examination.
+    Target,
+    /// The authorization server of the target, where it is another host.
+    TargetAuthServer,
+    /// A random label under a handle domain of the target.
+    HandleSample,
+    /// The handle the user named.
+    Handle,
+    /// The handle of an account that the target hosts.
+    HostedHandle,
+    /// The known-good PDS.
+    Reference,
+    /// The authorization server of the reference, where it is another host.
+    ReferenceAuthServer,
+    /// The host of a client metadata document.
+    Client,
+    /// The PLC directory, or the host of a `did:web`.
+    Directory,
+}
+
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema, Display)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// Internet Protocol version 4.
+    #[strum(serialize = "IPv4")]
+    V4,
+    /// Internet Protocol version 6.
+    #[strum(serialize = "IPv6")]
+    V6,
+}
+
+impl Family {
+    /// The family of an address.
+    pub fn of(addr: IpAddr) -> Self {
+        if addr.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+}
+
+/// What was measured. Every variant names its subject and its one outcome.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FactBody {
+    /// Can this machine send on a family at all?
+    OwnNetwork(OwnNetworkFact),
+    /// Which name servers are configured here?
+    Resolver(ResolverFact),
+    /// One DNS question to one server.
+    Dns(DnsFact),
+    /// One `getaddrinfo`.
+    SystemDns(SystemDnsFact),
+    /// One TCP connect.
+    Connect(ConnectFact),
+    /// One TLS handshake.
+    Tls(TlsFact),
+    /// One HTTP exchange.
+    Http(HttpFact),
+    /// One pushed authorization request.
+    Par(ParFact),
+}
+
+/// Which source address the kernel would use towards a global destination of one family.
+/// Nothing is sent: a UDP socket is connected and asked for its name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OwnNetworkFact {
+    /// The family.
+    pub family: Family,
+    /// The source address, if there is a route.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub source: Option<IpAddr>,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub failure: Option<Failure>,
+}
+
+/// One TCP connect to one address.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ConnectFact {
+    /// Whose host.
+    pub role: Role,
+    /// The host name it was resolved from.
+    pub host: Text,
+    /// The address.
+    pub addr: IpAddr,
+    /// The port.
+    pub port: u16,
+    /// `None`: it connected.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub failure: Option<Failure>,
+}
+
+/// Why a step of the network failed. This is data, not an error of the tool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Failure {
+    /// The kind, from a closed set.
+    pub kind: FailureKind,
+    /// The system's number for it, where there was one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub errno: Option<i32>,
+    /// The words of the library or system.
+    pub detail: Text,
+}
+
+impl Failure {
+    /// A failure of this kind.
+    pub fn new(kind: FailureKind, detail: &str) -> Self {
+        Self { kind, errno: None, detail: Text::limited(detail, 200) }
+    }
+}
+
+/// The closed set of ways in which a network step fails.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    Display,
+    EnumIter,
+    IntoStaticStr,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum FailureKind {
+    /// ECONNREFUSED: the host is there, nobody listens (or a firewall says so).
+    Refused,
+    /// ECONNRESET or EPIPE: the other side, or a middlebox, cut the connection.
+    Reset,
+    /// EHOSTUNREACH: a router or the last link says the host is not there.
+    HostUnreachable,
+    /// ENETUNREACH, EADDRNOTAVAIL: this machine has no route or no address for it.
+    NetworkUnreachable,
+    /// EACCES, EPERM: a local or remote policy refuses (ICMP "administratively prohibited").
+    Prohibited,
+    /// Nothing came back within the time limit.
+    Timeout,
+    /// The other side closed the connection without an answer.
+    Closed,
+    /// The server refused the handshake with a TLS alert (named in the detail).
+    TlsAlert,
+    /// What came back on the TLS port is not TLS.
+    NotTls,
+    /// Any other TLS failure.
+    TlsOther,
+    /// What came back is not HTTP.
+    NotHttp,
+    /// Headers or body beyond the limit.
+    TooLarge,
+    /// The body or the headers did not arrive in time, although bytes were coming.
+    TooSlow,
+    /// The name could not be resolved (only where a library resolves by itself).
+    Unresolved,
+    /// Anything else; the detail has the words.
+    Other,
+}
+
+/// A probe, or a part of one, that could not measure. Never shown as fine.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct NotMeasured {
+    /// The probe.
+    pub probe: ProbeName,
+    /// Why not, for a person.
+    pub why: Text,
+    /// What it would take.
+    pub needs: Text,
+}

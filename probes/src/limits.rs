@@ -1,0 +1,52 @@
+//! Time and size limits of single measurements, each with its reason.
+
+use std::time::Duration;
+
+/// One DNS query. Resolvers answer what they know within a round trip and give up on dead name
+/// servers after a few seconds; a second, visible attempt follows a silent first one.
+pub const DNS_QUERY: Duration = Duration::from_millis(2_500);
+
+/// Visible attempts per DNS question and server: a lost datagram must not look like a dead resolver.
+pub const DNS_ATTEMPTS: u8 = 2;
+
+/// `getaddrinfo`: glibc tries each of two servers twice for five seconds; more than this is an
+/// answer nobody waits for.
+pub const SYSTEM_DNS: Duration = Duration::from_secs(6);
+
+/// One TCP connect. The kernel repeats a lost SYN after 1 s and 3 s, so two lost packets on a
+/// path of half a second still connect; beyond that the path is called silent.
+pub const TCP_CONNECT: Duration = Duration::from_secs(4);
+
+/// One TLS handshake, on-demand certificate issuance included where it is quick
+/// (Caddy's takes 10 to 30 s the first time: that is reported as a slow handshake).
+pub const TLS_HANDSHAKE: Duration = Duration::from_secs(6);
+
+/// One HTTP exchange on an open connection. The relay gives `describeServer` 5 s
+/// (indigo `host_checker.go`); a little more shows how late an answer is.
+pub const HTTP_EXCHANGE: Duration = Duration::from_secs(7);
+
+/// A PAR. The PDS gives the fetch of client metadata 10 s before it answers
+/// (`@atproto-labs/fetch-node`, `timedFetch(10e3)`); connecting and the way back come on top.
+pub const PAR: Duration = Duration::from_millis(15_000);
+
+/// The whole of fetching a document over a connection of its own: connect, TLS, exchange.
+pub const FETCH: Duration = Duration::from_secs(9);
+
+/// The most bytes of a body that are read. The largest document looked at, OAuth metadata, is
+/// about 4 KiB; the PDS itself reads client metadata up to 512 KiB.
+pub const BODY_BYTES: usize = 512 * 1024;
+
+/// The most bytes of response headers that are read.
+pub const HEADER_BYTES: usize = 64 * 1024;
+
+/// The most addresses of one host that are tried.
+pub const ADDRESSES: usize = 8;
+
+/// The most handle domains of one PDS that are looked at.
+pub const HANDLE_DOMAINS: usize = 6;
+
+/// The most names of one certificate that are kept.
+pub const CERT_NAMES: usize = 40;
+
+/// The most records of one DNS answer that are kept.
+pub const DNS_RECORDS: usize = 40;

@@ -1,0 +1,162 @@
+//! What every probe is given: the clock of the run, the trust stores, and the one way to make a fact.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use crate::{
+    fact::{Fact, FactBody, FactId, NotMeasured, ProbeName, Vantage},
+    roots::Roots,
+    text::Text,
+};
+
+/// Told what is in flight, for a progress display. Called from probes: must return at once.
+pub trait Observer: Send + Sync {
+    /// A job began; `waits_for` says on what it waits.
+    fn began(&self, id: u64, probe: ProbeName, waits_for: &str);
+    /// It ended, or was given up.
+    fn ended(&self, id: u64);
+}
+
+/// An observer that looks away.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct NoObserver;
+
+impl Observer for NoObserver {
+    fn began(&self, _id: u64, _probe: ProbeName, _waits_for: &str) {}
+    fn ended(&self, _id: u64) {}
+}
+
+/// The context of one run. Cheap to clone.
+#[derive(Clone)]
+pub struct Net {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    start: Instant,
+    vantage: Vantage,
+    roots: Roots,
+    user_agent: String,
+    observer: Arc<dyn Observer>,
+    sink: Mutex<Sink>,
+}
+
+#[derive(Default)]
+struct Sink {
+    facts: Vec<Fact>,
+    not_measured: Vec<NotMeasured>,
+    in_flight: BTreeMap<u64, (ProbeName, String)>,
+    next_job: u64,
+}
+
+impl Net {
+    /// A run that starts now.
+    pub fn new(vantage: Vantage, roots: Roots, user_agent: String, observer: Arc<dyn Observer>) -> Self {
+        warm_up();
+        let start = Instant::now();
+        Self { shared: Arc::new(Shared { start, vantage, roots, user_agent, observer, sink: Mutex::default() }) }
+    }
+
+    /// The trust stores certificates are judged against.
+    pub fn roots(&self) -> &Roots {
+        &self.shared.roots
+    }
+
+    /// The `User-Agent` of every request: who we are, honestly.
+    pub fn user_agent(&self) -> &str {
+        &self.shared.user_agent
+    }
+
+    /// Milliseconds since the run began.
+    pub fn elapsed_ms(&self) -> u64 {
+        millis(self.shared.start, Instant::now())
+    }
+
+    /// Begins a measurement. `waits_for` is shown while it lasts.
+    pub fn begin(&self, probe: ProbeName, waits_for: impl Into<String>) -> Job {
+        let waits_for = waits_for.into();
+        let mut sink = self.sink();
+        let id = sink.next_job;
+        sink.next_job += 1;
+        sink.in_flight.insert(id, (probe, waits_for.clone()));
+        drop(sink);
+        self.shared.observer.began(id, probe, &waits_for);
+        Job { net: self.clone(), id, probe, started: Instant::now() }
+    }
+
+    /// Notes that something could not be measured.
+    pub fn not_measured(&self, probe: ProbeName, why: &str, needs: &str) {
+        self.sink().not_measured.push(NotMeasured { probe, why: Text::new(why), needs: Text::new(needs) });
+    }
+
+    /// Takes everything measured so far. What is still in flight becomes "not measured, because `why`".
+    pub fn take(&self, why: &str) -> (Vec<Fact>, Vec<NotMeasured>) {
+        let mut sink = self.sink();
+        let in_flight = std::mem::take(&mut sink.in_flight);
+        for (probe, waits_for) in in_flight.into_values() {
+            sink.not_measured.push(NotMeasured {
+                probe,
+                why: Text::new(&format!("{why} while waiting for {waits_for}")),
+                needs: Text::new("a longer --timeout"),
+            });
+        }
+        (std::mem::take(&mut sink.facts), std::mem::take(&mut sink.not_measured))
+    }
+
+    fn sink(&self) -> MutexGuard<'_, Sink> {
+        // A panic while the lock is held cannot leave a list half changed.
+        self.shared.sink.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A measurement in flight. Dropped without [`Job::finish`], it leaves no fact.
+pub struct Job {
+    net: Net,
+    id: u64,
+    probe: ProbeName,
+    started: Instant,
+}
+
+impl Job {
+    /// When it began.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Records the outcome.
+    pub fn finish(self, body: FactBody) {
+        let now = Instant::now();
+        let shared = &self.net.shared;
+        self.net.sink().facts.push(Fact {
+            id: FactId::default(),
+            probe: self.probe,
+            vantage: shared.vantage.clone(),
+            started_ms: millis(shared.start, self.started),
+            took_ms: millis(self.started, now),
+            body,
+        });
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.net.sink().in_flight.remove(&self.id);
+        self.net.shared.observer.ended(self.id);
+    }
+}
+
+/// The first random number of aws-lc takes 20 ms (it gathers jitter entropy). Taken on a thread of its
+/// own while names are being resolved, it does not stretch the times of the first handshakes.
+fn warm_up() {
+    // Where no thread can be started, the first handshake pays.
+    let _ = std::thread::Builder::new().name("entropy".to_owned()).spawn(|| {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().secure_random.fill(&mut [0; 8]);
+    });
+}
+
+fn millis(from: Instant, to: Instant) -> u64 {
+    u64::try_from(to.saturating_duration_since(from).as_millis()).unwrap_or(u64::MAX)
+}

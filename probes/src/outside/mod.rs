@@ -1,0 +1,9 @@
+//! What any machine can see of a PDS.
+
+pub mod dns;
+pub mod fetch;
+pub mod http;
+pub mod own_network;
+pub mod par;
+pub mod tcp;
+pub mod tls;

@@ -1,0 +1,126 @@
+//! One pushed authorization request (RFC 9126), and its answer as it came.
+
+use std::{net::IpAddr, time::Duration};
+
+use reqwest::{Response, header};
+use serde_json::Value;
+use tokio::time::Instant;
+use url::form_urlencoded;
+
+use crate::{
+    fact::{FactBody, Failure, ProbeName, Role},
+    failure, limits,
+    net::Net,
+    outside::fetch,
+    par_fact::{ParArm, ParFact},
+    text::Text,
+    wire::{body, json},
+};
+
+/// What a request URI looks like (RFC 9126, section 2.2; the reference PDS uses the RFC's own prefix):
+/// the one value of an answer that is worth something to others.
+const REQUEST_URI: &str = "request_uri";
+
+/// What to ask.
+#[derive(Clone, Debug)]
+pub struct ParRequest {
+    /// Target or reference.
+    pub role: Role,
+    /// The authorization server's origin.
+    pub server: String,
+    /// The PAR endpoint.
+    pub endpoint: String,
+    /// The address to connect to.
+    pub addr: IpAddr,
+    /// Which arm.
+    pub arm: ParArm,
+    /// The client metadata document the arm is about; for `localhost`, `http://localhost`.
+    pub client: String,
+    /// The `client_id` to send.
+    pub client_id: String,
+    /// The `redirect_uri` to send.
+    pub redirect_uri: String,
+    /// The `scope` to send.
+    pub scope: String,
+}
+
+/// Sends the request within [`limits::PAR`]. Records [`ParFact`]. There is never a `code_challenge` in it:
+/// the reference PDS then refuses at the last check before it would write anything, so the request
+/// leaves no state (`oauth-provider`, `request-manager.ts`).
+pub async fn par(net: &Net, request: &ParRequest) -> ParFact {
+    par_within(net, request, limits::PAR).await
+}
+
+pub(crate) async fn par_within(net: &Net, request: &ParRequest, limit: Duration) -> ParFact {
+    let job = net.begin(ProbeName::Par, format!("{} to answer about {}", request.server, request.client));
+    let mut fact = ParFact {
+        role: request.role,
+        server: Text::new(&request.server),
+        endpoint: Text::new(&request.endpoint),
+        addr: Some(request.addr),
+        arm: request.arm,
+        client: Text::new(&request.client),
+        client_id: Text::new(&request.client_id),
+        scope: Text::new(&request.scope),
+        failure: None,
+        status: None,
+        content_type: None,
+        error: None,
+        description: None,
+        accepted: false,
+        excerpt: None,
+    };
+    let deadline = Instant::now() + limit;
+    match send(net, request, deadline, limit).await {
+        Err(failure) => fact.failure = Some(failure),
+        Ok(response) => read(response, deadline, limit, &mut fact).await,
+    }
+    job.finish(FactBody::Par(fact.clone()));
+    fact
+}
+
+async fn send(net: &Net, request: &ParRequest, deadline: Instant, limit: Duration) -> Result<Response, Failure> {
+    let (client, url) = fetch::pinned(net, &request.endpoint, request.addr)?;
+    let form = form_urlencoded::Serializer::new(String::new())
+        .append_pair("client_id", &request.client_id)
+        .append_pair("response_type", "code")
+        .append_pair("redirect_uri", &request.redirect_uri)
+        .append_pair("scope", &request.scope)
+        .finish();
+    let post = client
+        .post(url)
+        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .header(header::ACCEPT, "application/json")
+        .body(form);
+    fetch::send(post, deadline, limit).await
+}
+
+async fn read(response: Response, deadline: Instant, limit: Duration, fact: &mut ParFact) {
+    fact.status = Some(response.status().as_u16());
+    fact.content_type = response.headers().get(header::CONTENT_TYPE).map(|value| Text::from_bytes(value.as_bytes()));
+    let success = response.status().is_success();
+    let read = body::read(reqwest::Body::from(response), deadline, limit, failure::from_reqwest).await;
+    fact.failure = read.failure;
+    judge(&read.bytes, success, fact);
+}
+
+/// Reads the answer: `error` and `error_description` (RFC 6749, section 5.2), or XRPC's `error` and `message`.
+fn judge(body: &[u8], success: bool, fact: &mut ParFact) {
+    let value = json::parse(body);
+    let field = |name: &str| value.as_ref().and_then(|value| value.get(name)).and_then(Value::as_str);
+    fact.error = field("error").map(Text::new);
+    fact.description = field("error_description").or_else(|| field("message")).map(Text::new);
+    fact.accepted = success && field(REQUEST_URI).is_some();
+    let understood = fact.accepted || fact.error.is_some() || fact.description.is_some();
+    if !understood && !body.is_empty() {
+        fact.excerpt = Some(if mentions_request_uri(body) {
+            Text::new("(withheld: it contains a request URI)")
+        } else {
+            body::excerpt(body)
+        });
+    }
+}
+
+fn mentions_request_uri(body: &[u8]) -> bool {
+    body.windows(REQUEST_URI.len()).any(|part| part.eq_ignore_ascii_case(REQUEST_URI.as_bytes()))
+}

@@ -1,0 +1,68 @@
+//! What a pushed authorization request (RFC 9126) looks like.
+
+use std::net::IpAddr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use strum::Display;
+
+use crate::{
+    fact::{Failure, Role},
+    text::Text,
+};
+
+/// The arms of the experiment. All are stateless: without a `code_challenge` the reference PDS
+/// refuses after every check and before it writes anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema, Display)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum ParArm {
+    /// `client_id=http://localhost`, for which the PDS fetches nothing: does PAR work at all?
+    Localhost,
+    /// The document with a query that nobody asked for before: can the PDS fetch it *now*?
+    CacheBusted,
+    /// The document as the application names it: what the application gets.
+    AsNamed,
+}
+
+/// One PAR and its answer, as it came. How far it got is judged later.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ParFact {
+    /// Target or reference.
+    pub role: Role,
+    /// The authorization server's origin.
+    pub server: Text,
+    /// The PAR endpoint.
+    pub endpoint: Text,
+    /// The address asked.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub addr: Option<IpAddr>,
+    /// Which arm.
+    pub arm: ParArm,
+    /// The client metadata document the arm is about; for `localhost`, `http://localhost`.
+    pub client: Text,
+    /// The `client_id` as sent.
+    pub client_id: Text,
+    /// The `scope` as sent.
+    pub scope: Text,
+    /// `None`: a whole HTTP answer came. Beside a status: its head came, but not the whole body.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub failure: Option<Failure>,
+    /// The status code.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub status: Option<u16>,
+    /// `Content-Type`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub content_type: Option<Text>,
+    /// `error` of the JSON answer.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<Text>,
+    /// `error_description` (or `message`) of the JSON answer.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub description: Option<Text>,
+    /// A `request_uri` came: the request was accepted. Its value is not kept.
+    pub accepted: bool,
+    /// The beginning of a body that is not the JSON expected.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub excerpt: Option<Text>,
+}

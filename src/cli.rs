@@ -1,0 +1,314 @@
+//! The command line. The only place that knows clap; what it yields is free of clap's types.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{
+    ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use pdsdoctor_probes::fact::ProbeName;
+use strum::IntoEnumIterator;
+
+use crate::{
+    diagnose::FailOn,
+    exit,
+    options::{CheckOptions, DEFAULT_CLIENT_ID, DEFAULT_TIMEOUT, REFERENCES, Resolve},
+    parse,
+    render::style::{ColorWish, Detail},
+};
+
+/// Finds out why a self-hosted AT Protocol PDS does not work, proves it, and prints the fix
+#[derive(Debug, Parser)]
+#[command(name = "pdsdoctor", version, max_term_width = 80, subcommand_required = true)]
+#[command(arg_required_else_help = true, disable_help_subcommand = true, after_help = after_help())]
+// One help text, the compact one, for -h and --help alike.
+#[command(disable_help_flag = true, disable_version_flag = true)]
+pub struct Cli {
+    /// Print help
+    #[arg(short, long, global = true, action = ArgAction::HelpShort, help_heading = "Help")]
+    help: (),
+    /// Print version
+    #[arg(short = 'V', long, action = ArgAction::Version, help_heading = "Help")]
+    version: (),
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+impl Cli {
+    /// Reads the command line. `Err` is also what `--help` and `--version` give.
+    pub fn read() -> Result<Self, clap::Error> {
+        Self::try_parse()
+    }
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Diagnose a PDS from outside: measure, compare with a known-good PDS, judge
+    #[command(after_help = check_after_help())]
+    Check(Box<Check>),
+    /// Judge a saved run again; needs no network
+    Replay(Replay),
+    /// What a cause means, how it is proven, how it is fixed
+    Explain(Explain),
+    /// List the probes, or the causes that can be found
+    List(List),
+    /// Print completions for a shell
+    Completions(Completions),
+    /// Print the manual page (roff)
+    Man,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Host name, https:// URL, handle (alice.example, @alice.example) or DID
+    pub target: String,
+    /// Compare with this known-good PDS [default: see below]
+    #[arg(long, value_name = "HOST", conflicts_with = "no_reference", help_heading = TARGET)]
+    against: Option<String>,
+    /// Compare with no PDS; few causes can then be confirmed
+    #[arg(long, help_heading = TARGET)]
+    no_reference: bool,
+    /// Client metadata document to log in with; repeatable, replaces the default
+    #[arg(long, value_name = "URL", value_parser = parse::client_id, help_heading = TARGET)]
+    client_id: Vec<String>,
+    /// Contact only the target and what is named here
+    #[arg(long, help_heading = TARGET)]
+    no_third_party: bool,
+    /// Run only these probes (see `list probes`)
+    #[arg(long, value_name = "PROBE,...", value_delimiter = ',', help_heading = PROBES)]
+    #[arg(value_parser = probe_parser(), hide_possible_values = true)]
+    only: Vec<ProbeName>,
+    /// Leave out these probes
+    #[arg(long, value_name = "PROBE,...", value_delimiter = ',', help_heading = PROBES)]
+    #[arg(value_parser = probe_parser(), hide_possible_values = true)]
+    skip: Vec<ProbeName>,
+    /// Time limit of the whole run
+    #[arg(long, value_name = "SECS", default_value_t = DEFAULT_TIMEOUT.as_secs(), help_heading = PROBES)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=600))]
+    timeout: u64,
+    /// Use only IPv4
+    #[arg(short = '4', conflicts_with = "only_v6", help_heading = NETWORK)]
+    only_v4: bool,
+    /// Use only IPv6
+    #[arg(short = '6', help_heading = NETWORK)]
+    only_v6: bool,
+    /// Use these addresses (ADDR[,ADDR]) for a host, as curl does
+    #[arg(long, value_name = "HOST:PORT:ADDR", value_parser = parse::resolve, help_heading = NETWORK)]
+    resolve: Vec<Resolve>,
+    /// Ask this name server instead of the configured ones; repeatable
+    #[arg(long, value_name = "ADDR[:PORT]", value_parser = parse::nameserver, help_heading = NETWORK)]
+    nameserver: Vec<SocketAddr>,
+    /// Trust these certificates too (PEM); repeatable
+    #[arg(long, value_name = "FILE", help_heading = NETWORK)]
+    pub ca_cert: Vec<PathBuf>,
+    /// Write the measurements here, for `replay`
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
+    pub save: Option<PathBuf>,
+    /// How to show the result.
+    #[command(flatten)]
+    pub show: Show,
+}
+
+/// Arguments of `replay`.
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// A file written by `check --save`; - reads standard input
+    pub file: PathBuf,
+    /// How to show the result.
+    #[command(flatten)]
+    pub show: Show,
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// A cause, such as oauth-client-metadata-egress (see `list causes`)
+    pub code: String,
+    /// When to colour.
+    #[command(flatten)]
+    pub color: Color,
+}
+
+/// Arguments of `list`.
+#[derive(Debug, Args)]
+pub struct List {
+    /// What to list
+    pub what: ListWhat,
+    /// When to colour.
+    #[command(flatten)]
+    pub color: Color,
+}
+
+/// What can be listed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ListWhat {
+    /// What can be measured
+    Probes,
+    /// What can be found
+    Causes,
+}
+
+/// Arguments of `completions`.
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+/// Output options, the same for every command that reports.
+#[derive(Debug, Args)]
+pub struct Show {
+    /// Form of the report
+    #[arg(long, value_enum, default_value_t = Format::Text, help_heading = OUTPUT)]
+    pub format: Format,
+    /// Write the report here instead of standard output
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
+    pub output: Option<PathBuf>,
+    /// Least impact for exit status 1: broken, degraded, risk, never
+    #[arg(long, value_name = "IMPACT", default_value = "degraded", help_heading = OUTPUT)]
+    #[arg(value_parser = fail_on_parser(), hide_possible_values = true)]
+    pub fail_on: FailOn,
+    /// When to colour.
+    #[command(flatten)]
+    pub color: Color,
+    /// Only the verdict and one line per cause
+    #[arg(short, long, conflicts_with = "verbose", help_heading = OUTPUT)]
+    pub quiet: bool,
+    /// Everything that was measured, with times
+    #[arg(short, long, help_heading = OUTPUT)]
+    pub verbose: bool,
+}
+
+impl Show {
+    /// How much to show.
+    pub fn detail(&self) -> Detail {
+        match (self.quiet, self.verbose) {
+            (true, _) => Detail::Quiet,
+            (_, true) => Detail::Verbose,
+            _ => Detail::Normal,
+        }
+    }
+}
+
+/// The colour option.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Color {
+    /// When to colour; auto heeds NO_COLOR and CLICOLOR_FORCE
+    #[arg(long = "color", value_enum, value_name = "WHEN", default_value_t = ColorChoice::Auto)]
+    #[arg(help_heading = OUTPUT)]
+    choice: ColorChoice,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ColorChoice {
+    Auto,
+    Always,
+    Never,
+}
+
+impl From<Color> for ColorWish {
+    fn from(color: Color) -> Self {
+        match color.choice {
+            ColorChoice::Auto => Self::Auto,
+            ColorChoice::Always => Self::Always,
+            ColorChoice::Never => Self::Never,
+        }
+    }
+}
+
+/// Forms of the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Text,
+    /// For programs: docs/schema/report-v1.json
+    Json,
+}
+
+const TARGET: &str = "Target and comparison";
+const PROBES: &str = "What to run";
+const NETWORK: &str = "Network";
+const OUTPUT: &str = "Output";
+
+impl Check {
+    /// What the engine needs to know.
+    pub fn options(&self) -> Result<CheckOptions, String> {
+        let probes = crate::options::closure(&self.only, &self.skip);
+        if probes.iter().all(|probe| *probe == ProbeName::OwnNetwork) && !self.only.contains(&ProbeName::OwnNetwork) {
+            return Err("--only and --skip leave no probe to run".to_owned());
+        }
+        if let (Some(save), Some(output)) = (&self.save, &self.show.output)
+            && save == output
+        {
+            return Err("--save and --output name the same file".to_owned());
+        }
+        let given = !self.client_id.is_empty();
+        Ok(CheckOptions {
+            input: self.target.clone(),
+            target: parse::target(&self.target).map_err(|why| format!("TARGET {:?}: {why}", self.target))?,
+            against: self.against.as_deref().map(parse::reference).transpose()?,
+            no_reference: self.no_reference,
+            no_third_party: self.no_third_party,
+            client_ids: if given { self.client_id.clone() } else { vec![DEFAULT_CLIENT_ID.to_owned()] },
+            client_ids_given: given,
+            only_v4: self.only_v4,
+            only_v6: self.only_v6,
+            probes,
+            resolve: self.resolve.clone(),
+            nameservers: self.nameserver.clone(),
+            timeout: Duration::from_secs(self.timeout),
+        })
+    }
+}
+
+/// Completions for a shell.
+pub fn completions(shell: clap_complete::Shell) -> String {
+    let mut out = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "pdsdoctor", &mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// The manual page: the program, then each command.
+pub fn man() -> std::io::Result<String> {
+    let mut out = Vec::new();
+    let mut command = Cli::command();
+    command.build();
+    clap_mangen::Man::new(command.clone()).render(&mut out)?;
+    for sub in command.get_subcommands() {
+        let name = sub.get_name().to_uppercase();
+        let page = clap_mangen::Man::new(sub.clone());
+        out.extend_from_slice(format!(".SH \"COMMAND {name}\"\n").as_bytes());
+        page.render_synopsis_section(&mut out)?;
+        page.render_description_section(&mut out)?;
+        page.render_options_section(&mut out)?;
+    }
+    Ok(String::from_utf8_lossy(&out).into_owned())
+}
+
+fn probe_parser() -> impl TypedValueParser<Value = ProbeName> {
+    PossibleValuesParser::new(ProbeName::iter().map(<&'static str>::from)).try_map(|name| name.parse::<ProbeName>())
+}
+
+fn fail_on_parser() -> impl TypedValueParser<Value = FailOn> {
+    PossibleValuesParser::new(["broken", "degraded", "risk", "never"]).try_map(|name| name.parse::<FailOn>())
+}
+
+fn after_help() -> String {
+    format!("Start with:  pdsdoctor check pds.example.com\n\nExit status:\n{}", exit::table())
+}
+
+fn check_after_help() -> String {
+    format!(
+        "Third parties contacted, besides the target:\n  \
+         the known-good PDS ({}, unless --against),\n  \
+         the client metadata document ({DEFAULT_CLIENT_ID},\n  unless --client-id),\n  \
+         the PLC directory (plc.directory), for did:plc.\n\
+         --no-third-party contacts none that is not named. Nothing is changed anywhere,\n\
+         no account is needed, no secret is asked for.\n\nExit status:\n{}",
+        REFERENCES.join(", else "),
+        exit::table()
+    )
+}

@@ -1,0 +1,114 @@
+//! Building a cause step by step, so that a rule reads as what it claims.
+
+use pdsdoctor_probes::fact::FactId;
+
+use super::{Cause, Code, Confidence, Contrast, Impact, Remedy, Risk, Scope};
+
+impl Cause {
+    /// A cause with one plain sentence.
+    pub fn new(code: Code, impact: Impact, confidence: Confidence, summary: impl Into<String>) -> Self {
+        Self {
+            code,
+            impact,
+            confidence,
+            scope: Scope::default(),
+            summary: summary.into(),
+            seen: Vec::new(),
+            because: Vec::new(),
+            against: Vec::new(),
+            contrast: Vec::new(),
+            settle: None,
+            contributing: Vec::new(),
+            symptoms: Vec::new(),
+            remedies: Vec::new(),
+        }
+    }
+
+    /// What it is about.
+    #[must_use]
+    pub fn scope(mut self, scope: Scope) -> Self {
+        self.scope = scope;
+        self
+    }
+
+    /// A line of what was seen.
+    #[must_use]
+    pub fn saw(mut self, line: impl Into<String>) -> Self {
+        self.seen.push(line.into());
+        self
+    }
+
+    /// Facts that speak for it.
+    #[must_use]
+    pub fn because(mut self, facts: impl IntoIterator<Item = FactId>) -> Self {
+        self.because.extend(facts);
+        self
+    }
+
+    /// Facts that speak against it.
+    #[must_use]
+    pub fn against(mut self, facts: impl IntoIterator<Item = FactId>) -> Self {
+        self.against.extend(facts);
+        self
+    }
+
+    /// An experiment.
+    #[must_use]
+    pub fn contrast(mut self, what: impl Into<String>, this: impl Into<String>, that: impl Into<String>) -> Self {
+        self.contrast.push(Contrast { what: what.into(), this: this.into(), that: that.into() });
+        self
+    }
+
+    /// The measurement that would settle it.
+    #[must_use]
+    pub fn settle(mut self, what: impl Into<String>) -> Self {
+        self.settle = Some(what.into());
+        self
+    }
+
+    /// Something to do.
+    #[must_use]
+    pub fn remedy(mut self, remedy: Remedy) -> Self {
+        self.remedies.push(remedy);
+        self
+    }
+}
+
+impl Remedy {
+    /// A remedy that may be done in passing, verified by `verify`.
+    pub fn new<S: Into<String>>(
+        title: impl Into<String>,
+        steps: impl IntoIterator<Item = S>,
+        verify: impl Into<String>,
+    ) -> Self {
+        Self {
+            title: title.into(),
+            steps: steps.into_iter().map(Into::into).collect(),
+            risk: Risk::Safe,
+            undo: Vec::new(),
+            verify: verify.into(),
+            proven: false,
+        }
+    }
+
+    /// It interrupts the service or changes what others depend on.
+    #[must_use]
+    pub fn disruptive(mut self) -> Self {
+        self.risk = Risk::Disruptive;
+        self
+    }
+
+    /// How to go back.
+    #[must_use]
+    pub fn undo(mut self, step: impl Into<String>) -> Self {
+        self.undo.push(step.into());
+        self
+    }
+}
+
+impl Scope {
+    /// About one host.
+    pub fn host(host: &str) -> Self {
+        Self { host: Some(host.to_owned()), ..Self::default() }
+    }
+}

@@ -1,0 +1,262 @@
+//! The closed set of causes and symptoms. What each means is written once, in `docs/causes.md`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use strum::{Display, EnumIter, EnumString, IntoStaticStr};
+
+/// Ids are those of the failure catalogue the project grew from; new ones follow its style.
+/// A code is never reused or renamed.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    Display,
+    EnumIter,
+    EnumString,
+    IntoStaticStr,
+)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+#[allow(missing_docs)] // each has its section in docs/causes.md, held by a test
+pub enum Code {
+    // this side
+    ThisSideNoNetwork,
+    ThisSideResolverBroken,
+    ThisSideTlsIntercepted,
+    // names
+    DnsNameNotFound,
+    DnsNoAddress,
+    DnsZoneFailing,
+    DnsNoWildcard,
+    DnsTxtWrongOwner,
+    DnsTxtFormat,
+    DnsDuplicateDidTxt,
+    DnsWellKnownAndTxtDisagree,
+    DnsTxtCreatesEmptyNonterminal,
+    DnsPrivateIpPublished,
+    DnsStaleAaaa,
+    DnsStaleA,
+    TunnelCfDnsElsewhere,
+    // reaching it
+    V6InboundClosed,
+    V6OnlyHost,
+    FwPortsClosed,
+    SvcNotListening,
+    // TLS
+    TlsOndemandRefused,
+    TlsWildcardOneLevel,
+    TlsInternalOrDefaultCa,
+    #[serde(rename = "tls-plain-http-on-443")]
+    #[strum(serialize = "tls-plain-http-on-443")]
+    TlsPlainHttpOn443,
+    TlsHandleDomainNoCert,
+    TlsExpired,
+    TlsNotYetValid,
+    TlsWrongName,
+    TlsIncompleteChain,
+    // HTTP
+    ProxyUpstreamDown,
+    ProxyRedirectsApi,
+    ProxyOauthRoutesMissing,
+    HostNotAPds,
+    HostClockSkew,
+    // OAuth
+    OauthClientMetadataEgress,
+    OauthUnsupportedScope,
+    OauthDevOriginMismatch,
+    OauthMetadataInvalid,
+    AppClientMetadataBroken,
+    // identity
+    IdDiddocEndpointMismatch,
+    // what is seen where no cause above explains it
+    PdsUnreachable,
+    AddressUnreachable,
+    TlsHandshakeFails,
+    PdsNotAnswering,
+    HandlesUnreachable,
+    HandleUnverified,
+    TargetUnresolved,
+    OauthDiscoveryFails,
+    LoginParFails,
+}
+
+impl Code {
+    /// A few words for a list.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::ThisSideNoNetwork => "This machine has no network",
+            Self::ThisSideResolverBroken => "This machine cannot resolve names",
+            Self::ThisSideTlsIntercepted => "TLS is intercepted on this side",
+            Self::DnsNameNotFound => "The name does not exist",
+            Self::DnsNoAddress => "The name has no address",
+            Self::DnsZoneFailing => "The zone's name servers fail",
+            Self::DnsNoWildcard => "Handles have no DNS record",
+            Self::DnsTxtWrongOwner => "The handle's TXT record is at the wrong name",
+            Self::DnsTxtFormat => "The handle's TXT record is malformed",
+            Self::DnsDuplicateDidTxt => "The handle has more than one DID record",
+            Self::DnsWellKnownAndTxtDisagree => "TXT record and well-known file name different DIDs",
+            Self::DnsTxtCreatesEmptyNonterminal => "The handle's TXT record hides it from the wildcard",
+            Self::DnsPrivateIpPublished => "A private address is published",
+            Self::DnsStaleAaaa => "The IPv6 address belongs to another server",
+            Self::DnsStaleA => "An IPv4 address belongs to another server",
+            Self::TunnelCfDnsElsewhere => "Cloudflare Tunnel without Cloudflare DNS",
+            Self::V6InboundClosed => "The IPv6 address does not answer",
+            Self::V6OnlyHost => "The PDS has only IPv6",
+            Self::FwPortsClosed => "Port 443 is closed to the world",
+            Self::SvcNotListening => "Nothing listens on port 443",
+            Self::TlsOndemandRefused => "The server has no certificate for the name",
+            Self::TlsWildcardOneLevel => "The wildcard certificate does not reach handles",
+            Self::TlsInternalOrDefaultCa => "The certificate is from a private CA",
+            Self::TlsPlainHttpOn443 => "Port 443 speaks plain HTTP",
+            Self::TlsHandleDomainNoCert => "Handle hosts have no valid certificate",
+            Self::TlsExpired => "The certificate has expired",
+            Self::TlsNotYetValid => "The certificate is not valid yet",
+            Self::TlsWrongName => "The certificate is for another name",
+            Self::TlsIncompleteChain => "The intermediate certificate is not sent",
+            Self::ProxyUpstreamDown => "The proxy cannot reach the PDS behind it",
+            Self::ProxyRedirectsApi => "The proxy redirects API requests",
+            Self::ProxyOauthRoutesMissing => "The proxy does not pass the OAuth routes",
+            Self::HostNotAPds => "The host is not a PDS",
+            Self::HostClockSkew => "The PDS's clock is wrong",
+            Self::OauthClientMetadataEgress => "The PDS cannot fetch the app's metadata",
+            Self::OauthUnsupportedScope => "The PDS does not know the app's scopes",
+            Self::OauthDevOriginMismatch => "The PDS thinks it lives at another address",
+            Self::OauthMetadataInvalid => "The OAuth metadata breaks the atproto profile",
+            Self::AppClientMetadataBroken => "The app's metadata is broken for everybody",
+            Self::IdDiddocEndpointMismatch => "The DID document names another PDS",
+            Self::PdsUnreachable => "The PDS cannot be reached",
+            Self::AddressUnreachable => "An address of the PDS does not answer",
+            Self::TlsHandshakeFails => "The TLS handshake fails",
+            Self::PdsNotAnswering => "The PDS does not answer properly",
+            Self::HandlesUnreachable => "Hosted handles cannot be verified over HTTPS",
+            Self::HandleUnverified => "The handle cannot be verified",
+            Self::TargetUnresolved => "The target leads to no PDS",
+            Self::OauthDiscoveryFails => "OAuth discovery fails",
+            Self::LoginParFails => "Logins fail at the first step (PAR)",
+        }
+    }
+
+    /// Is this what is seen, rather than why? Such a finding stands alone only where no cause explains it.
+    pub fn is_symptom(self) -> bool {
+        self >= Self::PdsUnreachable
+    }
+
+    /// What this cause makes happen, so that a finding of it is a symptom and not a second cause.
+    /// From the lower layer to the higher, so there is no cycle.
+    pub fn explains(self) -> &'static [Self] {
+        match self {
+            Self::DnsNameNotFound | Self::DnsNoAddress | Self::DnsZoneFailing | Self::TunnelCfDnsElsewhere => UNREACHED,
+            Self::DnsPrivateIpPublished => UNREACHED,
+            Self::FwPortsClosed | Self::SvcNotListening | Self::V6InboundClosed => UNREACHED_AT_PORT,
+            Self::V6OnlyHost => &[Self::PdsUnreachable, Self::AddressUnreachable],
+            Self::DnsStaleAaaa | Self::DnsStaleA => BEHIND_OTHER_SERVER,
+            Self::TlsOndemandRefused
+            | Self::TlsInternalOrDefaultCa
+            | Self::TlsPlainHttpOn443
+            | Self::TlsExpired
+            | Self::TlsNotYetValid
+            | Self::TlsWrongName
+            | Self::TlsIncompleteChain => BEHIND_TLS,
+            Self::ProxyUpstreamDown | Self::ProxyRedirectsApi | Self::HostNotAPds => BEHIND_PROXY,
+            Self::ProxyOauthRoutesMissing => {
+                &[Self::OauthMetadataInvalid, Self::OauthDiscoveryFails, Self::LoginParFails]
+            }
+            Self::OauthDevOriginMismatch => BEHIND_WRONG_NAME,
+            Self::OauthMetadataInvalid => &[Self::OauthDiscoveryFails, Self::LoginParFails],
+            Self::OauthClientMetadataEgress | Self::OauthUnsupportedScope | Self::AppClientMetadataBroken => {
+                &[Self::LoginParFails]
+            }
+            Self::DnsNoWildcard
+            | Self::DnsTxtCreatesEmptyNonterminal
+            | Self::TlsWildcardOneLevel
+            | Self::TlsHandleDomainNoCert => &[Self::HandlesUnreachable, Self::HandleUnverified],
+            Self::DnsTxtWrongOwner
+            | Self::DnsTxtFormat
+            | Self::DnsDuplicateDidTxt
+            | Self::DnsWellKnownAndTxtDisagree => &[Self::HandleUnverified, Self::TargetUnresolved],
+            Self::IdDiddocEndpointMismatch | Self::HandleUnverified => &[Self::TargetUnresolved],
+            _ => &[],
+        }
+    }
+}
+
+/// Without the name, nothing behind it is reached.
+const UNREACHED: &[Code] = &[
+    Code::DnsNoWildcard,
+    Code::V6InboundClosed,
+    Code::FwPortsClosed,
+    Code::SvcNotListening,
+    Code::PdsUnreachable,
+    Code::AddressUnreachable,
+    Code::HandlesUnreachable,
+    Code::HandleUnverified,
+];
+
+/// Without the port, nothing behind it is reached, on this address or on the handles' (the same).
+const UNREACHED_AT_PORT: &[Code] =
+    &[Code::PdsUnreachable, Code::AddressUnreachable, Code::HandlesUnreachable, Code::HandleUnverified];
+
+/// Another server has other certificates and other pages.
+const BEHIND_OTHER_SERVER: &[Code] = &[
+    Code::TlsOndemandRefused,
+    Code::TlsInternalOrDefaultCa,
+    Code::TlsPlainHttpOn443,
+    Code::TlsExpired,
+    Code::TlsNotYetValid,
+    Code::TlsWrongName,
+    Code::TlsIncompleteChain,
+    Code::ProxyUpstreamDown,
+    Code::ProxyRedirectsApi,
+    Code::HostNotAPds,
+    Code::TlsHandleDomainNoCert,
+    Code::TlsWildcardOneLevel,
+    Code::AddressUnreachable,
+    Code::TlsHandshakeFails,
+    Code::PdsNotAnswering,
+    Code::HandlesUnreachable,
+];
+
+/// Clients that verify certificates get no further.
+const BEHIND_TLS: &[Code] = &[
+    Code::TlsHandleDomainNoCert,
+    Code::TlsWildcardOneLevel,
+    Code::TlsHandshakeFails,
+    Code::PdsNotAnswering,
+    Code::HandlesUnreachable,
+    Code::HandleUnverified,
+    Code::OauthDiscoveryFails,
+    Code::LoginParFails,
+];
+
+/// A proxy that does not lead to the PDS: no route of it works, and an on-demand certificate's
+/// `ask` endpoint is down with it.
+const BEHIND_PROXY: &[Code] = &[
+    Code::ProxyOauthRoutesMissing,
+    Code::TlsHandleDomainNoCert,
+    Code::OauthMetadataInvalid,
+    Code::PdsNotAnswering,
+    Code::HandlesUnreachable,
+    Code::HandleUnverified,
+    Code::OauthDiscoveryFails,
+    Code::LoginParFails,
+];
+
+/// `PDS_HOSTNAME` also makes the handle domains and every address in the metadata.
+const BEHIND_WRONG_NAME: &[Code] = &[
+    Code::DnsNoWildcard,
+    Code::TlsWildcardOneLevel,
+    Code::TlsHandleDomainNoCert,
+    Code::OauthMetadataInvalid,
+    Code::HandlesUnreachable,
+    Code::HandleUnverified,
+    Code::OauthDiscoveryFails,
+    Code::LoginParFails,
+];

@@ -1,0 +1,82 @@
+//! What was looked at and is well, a line each: a healthy report is made of these.
+
+use std::collections::BTreeSet;
+
+use pdsdoctor_probes::{
+    fact::{Family, ProbeName, Role},
+    http_fact::HttpPurpose,
+    par_fact::ParArm,
+};
+
+use super::{
+    Healthy,
+    evidence::{Evidence, Line, is_expected},
+    par_stage::Stage,
+    rules::list,
+    words::date,
+};
+
+/// What is well. At most six lines.
+pub(super) fn healthy(evidence: &Evidence<'_>) -> Vec<Healthy> {
+    let mut well = Vec::new();
+    let mut say = |probe, summary: String| well.push(Healthy { probe, summary });
+    let lines = evidence.target_lines();
+    if !lines.is_empty() && lines.iter().all(Line::connected) {
+        let families: BTreeSet<Family> = lines.iter().map(Line::family).collect();
+        let times = list(lines.iter().filter_map(|line| line.connect).map(|seen| format!("{} ms", seen.took())));
+        say(ProbeName::Tcp, format!("{} reachable on {} ({times})", evidence.name(), list(families)));
+    }
+    let certificates: Vec<_> = lines.iter().filter_map(|line| line.tls?.body.certificate.as_ref()).collect();
+    let sound = |certificate: &&pdsdoctor_probes::tls_fact::CertificateFact| evidence.accepts(certificate);
+    if let Some(until) = certificates.iter().map(|certificate| certificate.not_after).min()
+        && certificates.iter().all(sound)
+    {
+        say(ProbeName::Tls, format!("certificate valid until {}", date(until)));
+    }
+    if !lines.is_empty() && lines.iter().all(Line::is_pds) {
+        let version = evidence.version(Role::Target).unwrap_or("of unknown version");
+        say(ProbeName::Http, format!("answers as a PDS, {version}"));
+    }
+    let verified = handles(evidence);
+    if !verified.is_empty() {
+        say(ProbeName::Handles, format!("{} verified", list(verified)));
+    }
+    let documents = [HttpPurpose::ProtectedResource, HttpPurpose::AuthorizationServer]
+        .iter()
+        .filter(|purpose| evidence.http(Role::Target, **purpose).iter().any(|seen| is_expected(seen.body)))
+        .count();
+    // A login that starts has been through discovery.
+    match logins(evidence) {
+        Some(summary) => say(ProbeName::Par, summary),
+        None if documents == 2 => say(ProbeName::OauthDiscovery, "OAuth metadata complete".to_owned()),
+        None => {}
+    }
+    well
+}
+
+fn handles<'a>(evidence: &Evidence<'a>) -> Vec<&'a str> {
+    let verifies = |handle: &&str| {
+        super::rules::txt_did(evidence, handle).is_some() || super::rules::well_known_did(evidence, handle).is_some()
+    };
+    evidence.handles().into_iter().filter(verifies).collect()
+}
+
+fn logins(evidence: &Evidence<'_>) -> Option<String> {
+    let works = |client: &&str| {
+        [ParArm::CacheBusted, ParArm::AsNamed]
+            .iter()
+            .all(|arm| evidence.par(Role::Target, Some(client), *arm).is_some_and(|(_, stage)| stage.is_expected(*arm)))
+    };
+    let clients = evidence.clients();
+    let good: Vec<&str> = clients.into_iter().filter(works).collect();
+    let reference = evidence.reference().map(|reference| format!(", as at {reference}"));
+    if !good.is_empty() {
+        let hosts = list(good.iter().filter_map(|client| super::evidence::host_of(client)));
+        return Some(format!(
+            "logins start: the PDS fetched {hosts}'s client metadata{}",
+            reference.unwrap_or_default()
+        ));
+    }
+    let (_, stage) = evidence.par(Role::Target, None, ParArm::Localhost)?;
+    matches!(stage, Stage::RequestChecked).then(|| "the login endpoint (PAR) answers".to_owned())
+}

@@ -1,0 +1,142 @@
+//! The whole of judging: this side first, then the rules, then the order.
+
+use pdsdoctor_probes::{
+    fact::{NotMeasured, ProbeName},
+    record::{Ended, Run},
+    text::Text,
+};
+
+use super::{
+    Cause, Code, Diagnosis, Impact, RuledOut, Verdict,
+    evidence::Evidence,
+    rank::rank,
+    rules::{Found, RULES, this_side},
+};
+
+/// Judges a run.
+pub fn diagnose(run: &Run) -> Diagnosis {
+    let evidence = Evidence::new(run);
+    let mut not_measured = run.not_measured.clone();
+    not_measured.extend(left_out(run));
+    // The fault may be on this side: then nothing can be said about the other.
+    let own = this_side::judge(&evidence);
+    if !own.is_empty() {
+        let causes = rank(own);
+        let headline = headline(&evidence, Verdict::Inconclusive, &causes);
+        return Diagnosis {
+            verdict: Verdict::Inconclusive,
+            headline,
+            causes,
+            ruled_out: Vec::new(),
+            not_measured,
+            healthy: Vec::new(),
+        };
+    }
+    let mut found = Found::default();
+    for rule in RULES {
+        (rule.judge)(&evidence, &mut found);
+    }
+    let causes = rank(found.causes);
+    not_measured.extend(this_side::withheld(&evidence));
+    not_measured.sort();
+    not_measured.dedup();
+    let verdict = verdict(&evidence, &causes, &not_measured);
+    Diagnosis {
+        verdict,
+        headline: headline(&evidence, verdict, &causes),
+        ruled_out: ruled_out(&causes, found.ruled_out),
+        causes,
+        not_measured,
+        healthy: super::healthy::healthy(&evidence),
+    }
+}
+
+fn verdict(evidence: &Evidence<'_>, causes: &[Cause], not_measured: &[NotMeasured]) -> Verdict {
+    match causes.iter().map(|cause| cause.impact).max() {
+        Some(Impact::Broken) => Verdict::Broken,
+        Some(Impact::Degraded) => Verdict::Degraded,
+        // Silence is not health: where the PDS was never heard, nothing can be said.
+        _ if !heard(evidence) => Verdict::Inconclusive,
+        _ if evidence.run.ended != Ended::Complete
+            && not_measured.iter().any(|missing| missing.probe == ProbeName::Par) =>
+        {
+            Verdict::Inconclusive
+        }
+        Some(Impact::Risk) => Verdict::Risk,
+        None => Verdict::Healthy,
+    }
+}
+
+/// The target answered something, or nobody asked it to (`--only dns`).
+fn heard(evidence: &Evidence<'_>) -> bool {
+    let lines = evidence.target_lines();
+    lines.iter().any(super::evidence::Line::connected)
+        || (lines.is_empty()
+            && evidence.run.ended == Ended::Complete
+            && evidence
+                .host()
+                .is_some_and(|host| !evidence.addresses(host).is_empty() && !evidence.is_unmeasured(ProbeName::Tcp)))
+}
+
+/// One plain sentence.
+fn headline(evidence: &Evidence<'_>, verdict: Verdict, causes: &[Cause]) -> String {
+    let name = evidence.name();
+    let first = causes.first().map(|cause| cause.summary.as_str());
+    match (verdict, first) {
+        (Verdict::Inconclusive, Some(first)) => format!("Nothing can be said about {name}: {}", lower(first)),
+        (Verdict::Inconclusive, None) => {
+            let why = match evidence.run.ended {
+                Ended::Complete => "nothing of it could be measured from here",
+                Ended::TimeLimit => "the time limit came before it answered",
+                Ended::Interrupted => "the run was stopped before it answered",
+            };
+            format!("Nothing can be said about {name}: {why}.")
+        }
+        (_, Some(first)) => first.to_owned(),
+        (_, None) => {
+            let version = evidence
+                .version(pdsdoctor_probes::fact::Role::Target)
+                .map(|version| format!(" (PDS {version})"))
+                .unwrap_or_default();
+            if evidence.run.settings.left_out.is_empty() {
+                format!("{name} is healthy{version}: no fault was found.")
+            } else {
+                format!("No fault was found at {name}{version} in what was measured.")
+            }
+        }
+    }
+}
+
+/// What the user chose not to measure is said like everything that was not.
+fn left_out(run: &Run) -> Option<NotMeasured> {
+    let probe = *run.settings.left_out.first()?;
+    let names = super::rules::list(&run.settings.left_out);
+    Some(NotMeasured {
+        probe,
+        why: Text::new(&format!("{names} left out by --only or --skip")),
+        needs: Text::new("a run without --only and --skip"),
+    })
+}
+
+/// A sentence in the middle of another, unless it begins with a name.
+fn lower(sentence: &str) -> String {
+    match sentence.strip_prefix("This ") {
+        Some(rest) => format!("this {rest}"),
+        None => sentence.to_owned(),
+    }
+}
+
+/// What is not found, and not under what was found. Only of interest where something is wrong.
+fn ruled_out(causes: &[Cause], mut ruled_out: Vec<RuledOut>) -> Vec<RuledOut> {
+    if causes.is_empty() {
+        return Vec::new();
+    }
+    let found: Vec<Code> = causes
+        .iter()
+        .flat_map(|cause| std::iter::once(cause.code).chain(cause.symptoms.iter().map(|symptom| symptom.code)))
+        .collect();
+    ruled_out.retain(|theory| !found.contains(&theory.code));
+    ruled_out.sort_by(|a, b| a.code.cmp(&b.code).then_with(|| a.why.cmp(&b.why)));
+    ruled_out.dedup_by(|later, first| later.code == first.code);
+    ruled_out
+}

@@ -1,0 +1,446 @@
+//! The certificate of the PDS's own name: trust, dates and name, each judged by itself.
+
+use pdsdoctor_probes::{
+    fact::{FactId, FailureKind, Family, Role},
+    http_fact::HttpPurpose,
+    tls_fact::{CertificateFact, PathVerdict, TlsFact, Validity},
+};
+
+use super::{Found, Rule, list};
+use crate::diagnose::{
+    Cause, Code, Confidence, Impact, Remedy, Scope,
+    evidence::{Evidence, Line, Seen},
+};
+
+pub(super) const RULE: Rule = Rule {
+    codes: &[
+        Code::TlsPlainHttpOn443,
+        Code::TlsOndemandRefused,
+        Code::TlsInternalOrDefaultCa,
+        Code::TlsIncompleteChain,
+        Code::TlsExpired,
+        Code::TlsNotYetValid,
+        Code::TlsWrongName,
+        Code::TlsHandshakeFails,
+    ],
+    judge,
+};
+
+fn judge(evidence: &Evidence<'_>, found: &mut Found) {
+    let Some(host) = evidence.host() else { return };
+    let lines: Vec<Line<'_>> = evidence.target_lines().into_iter().filter(Line::connected).collect();
+    let families: std::collections::BTreeSet<Family> = lines.iter().map(Line::family).collect();
+    for line in &lines {
+        let Some(tls) = line.tls else { continue };
+        let finding = judge_one(evidence, host, line, tls);
+        if let Some(mut cause) = finding {
+            // The same at every family: a fault of the server, not of an address.
+            let everywhere = families.iter().all(|family| {
+                lines.iter().filter(|other| other.family() == *family).all(|other| {
+                    other.tls.is_none_or(|tls| {
+                        judge_one(evidence, host, other, tls).is_some_and(|same| same.code == cause.code)
+                    })
+                })
+            });
+            if !everywhere && families.len() > 1 {
+                cause.scope = Scope { family: Some(line.family()), ..Scope::default() };
+            }
+            found.cause(cause);
+        } else if let Some(certificate) = &tls.body.certificate {
+            let until = crate::diagnose::words::date(certificate.not_after);
+            found.rule_out(
+                Code::TlsInternalOrDefaultCa,
+                format!("the certificate is trusted, is for {host} and is valid until {until}"),
+                [tls.id()],
+            );
+        }
+    }
+}
+
+/// At most one finding per handshake: the one to mend first.
+fn judge_one(evidence: &Evidence<'_>, host: &str, line: &Line<'_>, tls: Seen<'_, TlsFact>) -> Option<Cause> {
+    if let Some(failure) = &tls.body.failure {
+        let plain = line.plain.is_some_and(|seen| seen.body.status.is_some());
+        return match failure.kind {
+            FailureKind::NotTls | FailureKind::Closed | FailureKind::Reset if plain => {
+                Some(not_tls(evidence, host, line, tls))
+            }
+            FailureKind::NotTls => Some(not_tls(evidence, host, line, tls)),
+            FailureKind::TlsAlert => Some(alert(evidence, host, line, tls)),
+            _ => Some(fails(evidence, host, tls)),
+        };
+    }
+    let certificate = tls.body.certificate.as_ref()?;
+    path(evidence, host, tls, certificate)
+        .or_else(|| dates(evidence, host, tls, certificate))
+        .or_else(|| name(evidence, host, tls, certificate))
+}
+
+fn not_tls(evidence: &Evidence<'_>, host: &str, line: &Line<'_>, tls: Seen<'_, TlsFact>) -> Cause {
+    let port = tls.body.port;
+    let plain = line.plain.filter(|seen| seen.body.status.is_some());
+    let cause = Cause::new(
+        Code::TlsPlainHttpOn443,
+        Impact::Broken,
+        if plain.is_some() { Confidence::Confirmed } else { Confidence::Likely },
+        format!("Port {port} of {host} speaks plain HTTP, not TLS: every https client fails there."),
+    )
+    .saw("what came back on the TLS port is not TLS (\"wrong version number\" in OpenSSL's words)")
+    .because([tls.id()])
+    .remedy(Remedy::new(
+        "Forward port 443 to the proxy's TLS port",
+        [
+            "router or load balancer: external 443 must lead to the port where Caddy or nginx listens with TLS (443), not to 80 or 3000",
+            "nginx: listen 443 ssl; (the word ssl may be missing)",
+            "behind Caddy: the site address must not begin with http://",
+        ],
+        evidence.verify(),
+    ));
+    match plain {
+        Some(seen) => cause.because([seen.id()]).contrast(
+            format!("the same port {port}, asked with and without TLS"),
+            "with TLS: not TLS".to_owned(),
+            format!("without: HTTP {}", seen.body.status.unwrap_or(0)),
+        ),
+        None => cause.settle(format!("curl -v http://{host}:{port}/")),
+    }
+}
+
+/// The server said no to the name.
+fn alert(evidence: &Evidence<'_>, host: &str, line: &Line<'_>, tls: Seen<'_, TlsFact>) -> Cause {
+    let alert = tls.body.alert.as_deref().unwrap_or("unknown");
+    let refuses_name = matches!(
+        alert,
+        "InternalError" | "UnrecognizedName" | "UnrecognisedName" | "HandshakeFailure" | "AccessDenied"
+    );
+    if !refuses_name {
+        return fails(evidence, host, tls);
+    }
+    let caddy = evidence.http(Role::Target, HttpPurpose::PlainPort80).into_iter().find(|seen| {
+        seen.body.headers.get("server").is_some_and(|server| server.to_ascii_lowercase().contains("caddy"))
+    });
+    let other_name = evidence
+        .all_tls()
+        .iter()
+        .find(|seen| seen.body.addr == line.addr && seen.body.sni.as_str() != host && seen.body.failure.is_none());
+    let mut cause = Cause::new(
+        Code::TlsOndemandRefused,
+        Impact::Broken,
+        if caddy.is_some() || other_name.is_some() { Confidence::Confirmed } else { Confidence::Likely },
+        format!("The server at {host} has no certificate for this name and could not get one, so nobody can connect."),
+    )
+    .saw(format!("TCP connects, then the server ends the handshake with the TLS alert {alert}"))
+    .because([tls.id()])
+    .because(line.connect.map(|seen| seen.id()))
+    .because(caddy.map(|seen| seen.id()))
+    .because(other_name.map(Seen::id))
+    .contrast(
+        format!("{}: the same connection, before and in the handshake", line.addr),
+        format!("TLS for {host}: refused with {alert}"),
+        format!("TCP: connected in {} ms", line.connect.map_or(0, |seen| seen.took())),
+    )
+    .remedy(Remedy::new(
+        "Caddy with on-demand TLS: see why it may not issue, then restart it",
+        [
+            format!("curl -i 'http://localhost:3000/tls-check?domain={host}'    # on the PDS's machine: must say 200; refused = the PDS is down"),
+            "sudo docker logs --tail 50 caddy 2>&1 | grep -iE 'obtain|ask|error'".to_owned(),
+            "sudo systemctl restart pds".to_owned(),
+        ],
+        evidence.verify(),
+    ))
+    .remedy(Remedy::new(
+        "Another proxy, or a PDS without /tls-check: give the name a certificate of its own",
+        [
+            format!("Caddyfile:  {host}, *.{host} {{ reverse_proxy localhost:3000 }}    # with a DNS challenge for the wildcard"),
+            format!("nginx: a server block with server_name {host} and its certificate"),
+        ],
+        evidence.verify(),
+    ));
+    if let Some(seen) = other_name {
+        cause = cause.contrast(
+            "the same address, another server name",
+            format!("{host}: refused with {alert}"),
+            format!("{}: handshake completed", seen.body.sni),
+        );
+    }
+    if cause.confidence != Confidence::Confirmed {
+        cause = cause.settle("the proxy's own log at the time of the check");
+    }
+    cause
+}
+
+fn fails(evidence: &Evidence<'_>, host: &str, tls: Seen<'_, TlsFact>) -> Cause {
+    let (detail, kind) =
+        tls.body.failure.as_ref().map_or((String::new(), FailureKind::Other), |f| (f.detail.to_string(), f.kind));
+    let summary = if kind == FailureKind::Timeout {
+        format!("{host} accepts connections but never answers the TLS handshake.")
+    } else {
+        format!("The TLS handshake with {host} fails: {detail}.")
+    };
+    Cause::new(Code::TlsHandshakeFails, Impact::Broken, Confidence::Likely, summary)
+        .saw(format!("{}: {detail} after {} ms", tls.body.addr, tls.took()))
+        .because([tls.id()])
+        .settle(if kind == FailureKind::Timeout {
+            "the handshake from another network: if it works there, large packets are lost on this path (MTU)"
+                .to_owned()
+        } else {
+            format!("openssl s_client -connect {host}:{} -servername {host}", tls.body.port)
+        })
+        .remedy(Remedy::new(
+            "Look into the proxy's log at the time of the check",
+            ["sudo docker logs --tail 50 caddy", "sudo tail -50 /var/log/nginx/error.log"],
+            evidence.verify(),
+        ))
+}
+
+/// The control that makes a word about trust possible, and what it proves.
+fn control(evidence: &Evidence<'_>) -> (Confidence, Option<FactId>) {
+    match evidence.trusted_control() {
+        Some(id) => (Confidence::Confirmed, Some(id)),
+        None => (Confidence::Likely, None),
+    }
+}
+
+fn path(evidence: &Evidence<'_>, host: &str, tls: Seen<'_, TlsFact>, certificate: &CertificateFact) -> Option<Cause> {
+    if certificate.trust_given || certificate.trust_mozilla == PathVerdict::Trusted {
+        return None;
+    }
+    // Where nothing is trusted, this network is the suspect.
+    if evidence.is_intercepted_alike(certificate) {
+        return None;
+    }
+    let (confidence, control) = control(evidence);
+    if certificate.trust_mozilla == PathVerdict::ChainExpired {
+        let cause = Cause::new(
+            Code::TlsExpired,
+            Impact::Broken,
+            confidence,
+            format!("A certificate in the chain of {host} has expired (the host's own has not)."),
+        )
+        .saw(format!("chain: {}", list(&certificate.chain_subjects)))
+        .because([tls.id()])
+        .because(control.clone())
+        .remedy(renew(evidence, host));
+        return Some(with_control(evidence, cause, host, "a certificate in it has expired", control.is_some()));
+    }
+    if certificate.trust_system == PathVerdict::Trusted {
+        return Some(only_here(evidence, host, tls, certificate, control));
+    }
+    if lacks_intermediate(evidence, certificate) {
+        let mut cause = Cause::new(
+            Code::TlsIncompleteChain,
+            Impact::Broken,
+            if control.is_some() && certificate.public_ca_marks { Confidence::Confirmed } else { Confidence::Likely },
+            format!("{host} does not send its intermediate certificate: browsers often cope, servers and the PDS network do not."),
+        )
+        .saw(format!("one certificate was sent, issued by {}; that issuer is no root, and its certificate is missing", certificate.issuer))
+        .because([tls.id()])
+        .because(control.clone())
+        .remedy(Remedy::new(
+            "Serve the full chain",
+            [
+                "nginx: ssl_certificate /etc/letsencrypt/live/NAME/fullchain.pem;    # not cert.pem",
+                "sudo nginx -t && sudo systemctl reload nginx",
+            ],
+            evidence.verify(),
+        ));
+        if let Some(url) = &certificate.issuer_url {
+            cause = cause.saw(format!("the missing certificate is at {url}"));
+        }
+        return Some(with_control(evidence, cause, host, "one certificate, no path to a root", control.is_some()));
+    }
+    let what = if certificate.self_issued { "signed by itself" } else { "from a CA that nobody else knows" };
+    let mut cause = Cause::new(
+        Code::TlsInternalOrDefaultCa,
+        Impact::Broken,
+        confidence,
+        format!("The certificate of {host} is {what}: browsers, apps and relays refuse it."),
+    )
+    .saw(format!("issued by {}", certificate.issuer))
+    .because([tls.id()])
+    .because(control.clone())
+    .remedy(Remedy::new(
+        "Get a public certificate on the listener that serves this name",
+        [
+            "Caddy: remove `tls internal` from the site; check that the name is public and ports 80 and 443 are open",
+            "Traefik, nginx ingress: a self-signed default certificate means no router or server block matches the name",
+            "several listeners (Step-CA and Let's Encrypt): the public certificate must be on the one whose host name matches",
+        ],
+        evidence.verify(),
+    ));
+    if !certificate.name_matches {
+        cause = cause.saw(format!("it is not even for this name, but for {}", list(certificate.names.iter().take(4))));
+    }
+    if evidence.validity(certificate) != Validity::Valid {
+        cause = cause.saw("it is out of date as well");
+    }
+    Some(with_control(evidence, cause, host, &format!("issuer {}", certificate.issuer), control.is_some()))
+}
+
+/// Trusted by this machine's own store alone.
+fn only_here(
+    evidence: &Evidence<'_>,
+    host: &str,
+    tls: Seen<'_, TlsFact>,
+    certificate: &CertificateFact,
+    control: Option<FactId>,
+) -> Cause {
+    // Without a control it may be the tool's own copy of Mozilla's roots that is old; and a CA with a
+    // public one's marks is one, in this machine's store and not, or no longer, in Mozilla's.
+    let public = certificate.public_ca_marks;
+    let (impact, confidence) = if control.is_some() && !public {
+        (Impact::Broken, Confidence::Likely)
+    } else {
+        (Impact::Risk, Confidence::Possible)
+    };
+    let summary = if public {
+        format!(
+            "The certificate of {host} is from a CA that this machine trusts and Mozilla does not: some clients may refuse it."
+        )
+    } else {
+        format!("The certificate of {host} is trusted only by machines that know its private CA, as this one does.")
+    };
+    let cause = Cause::new(Code::TlsInternalOrDefaultCa, impact, confidence, summary)
+        .saw(format!("issuer {}: in this machine's store, not in Mozilla's", certificate.issuer))
+        .because([tls.id()])
+        .because(control.clone())
+        .settle("the same check from a machine that does not have your root installed")
+        .remedy(Remedy::new(
+            "Get a certificate from a public CA",
+            ["Caddy: remove `tls internal`; nginx: certbot --nginx"],
+            evidence.verify(),
+        ));
+    with_control(evidence, cause, host, &format!("issuer {}", certificate.issuer), control.is_some())
+}
+
+fn with_control(evidence: &Evidence<'_>, cause: Cause, host: &str, this: &str, proven: bool) -> Cause {
+    match evidence.reference() {
+        Some(reference) if proven => cause.contrast(
+            "the chain, judged against Mozilla's roots",
+            format!("{host}: {this}"),
+            format!("{reference}: trusted"),
+        ),
+        _ if cause.settle.is_none() => cause.settle("a reference whose certificate is trusted from here"),
+        _ => cause,
+    }
+}
+
+/// One certificate, not signed by itself, whose issuer looks like an intermediate: from a public CA
+/// by its marks, or seen sending the rest elsewhere in this run, or by its own name.
+fn lacks_intermediate(evidence: &Evidence<'_>, certificate: &CertificateFact) -> bool {
+    if certificate.chain_length != 1 || certificate.self_issued {
+        return false;
+    }
+    let issuer = certificate.issuer.to_ascii_lowercase();
+    let sent_elsewhere = evidence.all_tls().iter().any(|seen| {
+        seen.body.certificate.as_ref().is_some_and(|other| other.chain_subjects.contains(&certificate.issuer))
+    });
+    certificate.public_ca_marks
+        || certificate.issuer_url.is_some()
+        || sent_elsewhere
+        || ["intermediate", "issuing", "sub ca", "subca"].iter().any(|word| issuer.contains(word))
+}
+
+fn renew(evidence: &Evidence<'_>, host: &str) -> Remedy {
+    Remedy::new(
+        "Renew it, and see why it was not renewed by itself",
+        [
+            "Caddy: sudo docker logs --tail 100 caddy 2>&1 | grep -iE 'renew|obtain|error'; then sudo systemctl restart pds".to_owned(),
+            "certbot: sudo certbot renew && sudo systemctl reload nginx".to_owned(),
+            format!("port 80 of {host} must be open for the HTTP challenge"),
+        ],
+        evidence.verify(),
+    )
+}
+
+fn dates(evidence: &Evidence<'_>, host: &str, tls: Seen<'_, TlsFact>, certificate: &CertificateFact) -> Option<Cause> {
+    let when = crate::diagnose::words::date;
+    let ago = crate::diagnose::words::span;
+    // The reference's certificate is judged by the same clock; if that is in date, the clock is not far off.
+    let control = evidence.all_tls().iter().find(|seen| {
+        seen.body.role == Role::Reference
+            && seen.body.certificate.as_ref().is_some_and(|other| evidence.validity(other) == Validity::Valid)
+    });
+    // Where the reference's is out of date as well, this machine's clock is the suspect.
+    let own_clock = control.is_none()
+        && evidence.all_tls().iter().any(|seen| seen.body.role == Role::Reference && seen.body.certificate.is_some());
+    let (impact, confidence) = match (&control, own_clock) {
+        (Some(_), _) => (Impact::Broken, Confidence::Confirmed),
+        (None, false) => (Impact::Broken, Confidence::Likely),
+        (None, true) => (Impact::Risk, Confidence::Possible),
+    };
+    let now = evidence.judged_at(certificate);
+    let (code, summary, remedy) = match evidence.validity(certificate) {
+        Validity::Valid => return None,
+        Validity::Expired => (
+            Code::TlsExpired,
+            format!(
+                "The certificate of {host} expired on {} ({} ago).",
+                when(certificate.not_after),
+                ago(now.saturating_sub(certificate.not_after))
+            ),
+            renew(evidence, host),
+        ),
+        Validity::NotYet => (
+            Code::TlsNotYetValid,
+            format!(
+                "The certificate of {host} is valid only from {} (in {}).",
+                when(certificate.not_before),
+                ago(certificate.not_before.saturating_sub(now))
+            ),
+            Remedy::new(
+                "Check the clock of the machine that made it, then issue it again",
+                ["timedatectl status; sudo timedatectl set-ntp true", "then renew the certificate"],
+                evidence.verify(),
+            ),
+        ),
+    };
+    let cause = Cause::new(code, impact, confidence, summary)
+        .saw(format!("valid from {} to {}", when(certificate.not_before), when(certificate.not_after)))
+        .because([tls.id()])
+        .because(control.map(Seen::id))
+        .remedy(remedy);
+    Some(match (control, evidence.reference()) {
+        (Some(_), Some(reference)) => cause.contrast(
+            "the dates, judged by the same clock (this machine's)",
+            format!("{host}: out of date"),
+            format!("{reference}: in date"),
+        ),
+        _ => cause.settle("this machine's own clock, against another"),
+    })
+}
+
+fn name(evidence: &Evidence<'_>, host: &str, tls: Seen<'_, TlsFact>, certificate: &CertificateFact) -> Option<Cause> {
+    if certificate.name_matches {
+        return None;
+    }
+    let names = list(certificate.names.iter().take(4));
+    let more = certificate.name_count.saturating_sub(4);
+    let names = if more > 0 { format!("{names} and {more} more") } else { names };
+    Some(
+        Cause::new(
+            Code::TlsWrongName,
+            Impact::Broken,
+            Confidence::Confirmed,
+            format!("The certificate that {host} shows is for another name, so clients refuse it."),
+        )
+        .saw(format!("it is valid for {names}"))
+        .because([tls.id()])
+        .contrast(
+            "the name asked for, and the names in the certificate",
+            format!("asked: {host}"),
+            format!("certificate: {names}"),
+        )
+        .remedy(Remedy::new(
+            "Serve a certificate that covers the name",
+            [
+                format!(
+                    "nginx: a server block with server_name {host}; and its own certificate (another block answers now)"
+                ),
+                format!("Caddy: a site address {host}"),
+                format!("is {} the right machine for {host}?", tls.body.addr),
+            ],
+            evidence.verify(),
+        )),
+    )
+}

@@ -1,0 +1,430 @@
+//! The records of one handle: the `_atproto` TXT record and the well-known file
+//! (atproto handle specification).
+
+use std::collections::BTreeSet;
+
+use pdsdoctor_probes::{
+    dns_fact::{DnsFact, DnsOutcome},
+    fact::{FactId, FailureKind, Family, Role},
+    http_fact::{Content, HttpPurpose},
+    identifier::{TxtValue, did_of_txt},
+};
+
+use super::{Found, Rule, handle_hosts::did_of, list};
+use crate::diagnose::{
+    Cause, Code, Confidence, Impact, Remedy, Scope,
+    evidence::{Evidence, Seen, host_of},
+};
+
+pub(super) const RULE: Rule = Rule {
+    codes: &[
+        Code::DnsDuplicateDidTxt,
+        Code::DnsTxtFormat,
+        Code::DnsTxtWrongOwner,
+        Code::DnsWellKnownAndTxtDisagree,
+        Code::HandleUnverified,
+    ],
+    judge,
+};
+
+fn judge(evidence: &Evidence<'_>, found: &mut Found) {
+    for handle in evidence.handles() {
+        judge_one(evidence, handle, evidence.is_named_handle(handle), found);
+    }
+}
+
+fn judge_one(evidence: &Evidence<'_>, handle: &str, named: bool, found: &mut Found) {
+    let records = right_records(evidence, handle);
+    let well_known = well_known_did(evidence, handle);
+    let facts = Handle { evidence, handle, named, records, well_known };
+    let finding = facts
+        .duplicate()
+        .or_else(|| facts.format())
+        .or_else(|| facts.disagree())
+        .or_else(|| facts.wrong_owner())
+        .or_else(|| facts.unverified());
+    match finding {
+        Some(cause) => found.cause(cause),
+        None => {
+            let ids: Vec<FactId> = facts.records.iter().map(|(id, _)| id.clone()).collect();
+            if !ids.is_empty() {
+                found.rule_out(Code::DnsTxtFormat, format!("the TXT record of {handle} is in order"), ids);
+            }
+        }
+    }
+}
+
+/// TXT values at the right name that have to do with a DID, or are all there is.
+fn right_records(evidence: &Evidence<'_>, handle: &str) -> Vec<(FactId, String)> {
+    let mut values: Vec<(FactId, String)> = Vec::new();
+    for seen in evidence.txt_answers(&format!("_atproto.{handle}")) {
+        for record in seen.body.records.iter().filter(|record| is_about_a_did(record)) {
+            if !values.iter().any(|(_, value)| value == record.as_str()) {
+                values.push((seen.id(), record.to_string()));
+            }
+        }
+    }
+    values
+}
+
+/// A wildcard TXT record (`*.example.com TXT "v=spf1 -all"`) answers here as everywhere; services that
+/// verify handles pass over what is no DID record.
+fn is_about_a_did(record: &str) -> bool {
+    record.to_ascii_lowercase().contains("did")
+}
+
+/// The DIDs of well-formed records, as each server gives them. Two servers that differ are one that
+/// has not heard of a change yet: no reader gets both.
+fn dids_by_server(evidence: &Evidence<'_>, handle: &str) -> Vec<BTreeSet<String>> {
+    evidence
+        .txt_answers(&format!("_atproto.{handle}"))
+        .iter()
+        .map(|seen| seen.body.records.iter().filter_map(|value| exact(value)).collect())
+        .collect()
+}
+
+/// The DID that the TXT record gives, if it gives exactly one.
+pub(crate) fn txt_did(evidence: &Evidence<'_>, handle: &str) -> Option<String> {
+    dids_by_server(evidence, handle).into_iter().find(|dids| dids.len() == 1)?.into_iter().next()
+}
+
+/// The DID that the well-known file gives.
+pub(crate) fn well_known_did(evidence: &Evidence<'_>, handle: &str) -> Option<(FactId, String)> {
+    evidence
+        .all_http()
+        .iter()
+        .filter(|seen| {
+            seen.body.purpose == HttpPurpose::AtprotoDid
+                && host_of(&seen.body.url).as_deref() == Some(handle)
+                // Past DNS it is an experiment, not what the world sees.
+                && seen.body.addr.is_none_or(|addr| evidence.addresses(handle).contains(&addr) || evidence.given_by_user(handle))
+        })
+        // The tool reads on behind a bad certificate; the services that verify handles do not.
+        .filter(|seen| seen.body.addr.is_none_or(|addr| evidence.has_sound_certificate(handle, addr)))
+        .find_map(|seen| Some((seen.id(), did_of(seen.body)?.to_owned())))
+}
+
+fn exact(value: &str) -> Option<String> {
+    match did_of_txt(value) {
+        TxtValue::Did(did) => Some(did),
+        _ => None,
+    }
+}
+
+/// `alsoKnownAs` claims the handle; handles are the same in upper and lower case.
+pub(super) fn claims(name: &str, handle: &str) -> bool {
+    name.strip_prefix("at://").is_some_and(|name| name.eq_ignore_ascii_case(handle))
+}
+
+/// What is known of one handle.
+struct Handle<'a, 'e> {
+    evidence: &'a Evidence<'e>,
+    handle: &'a str,
+    named: bool,
+    records: Vec<(FactId, String)>,
+    well_known: Option<(FactId, String)>,
+}
+
+impl Handle<'_, '_> {
+    /// One account's handle is not the whole PDS; but the handle that was asked about is the question.
+    fn impact(&self, works_otherwise: bool) -> Impact {
+        match (self.named, works_otherwise) {
+            (true, false) => Impact::Broken,
+            (true, true) => Impact::Degraded,
+            // Under the PDS's own handle domains it is the PDS's matter; elsewhere the account's.
+            (false, _) if self.is_under_own_domain() => Impact::Degraded,
+            (false, _) => Impact::Risk,
+        }
+    }
+
+    fn is_under_own_domain(&self) -> bool {
+        self.evidence.described().is_some_and(|(_, _, domains)| {
+            domains.iter().any(|domain| domain.starts_with('.') && domain.len() > 1 && self.handle.ends_with(domain))
+        })
+    }
+
+    fn record_ids(&self) -> Vec<FactId> {
+        self.records.iter().map(|(id, _)| id.clone()).collect()
+    }
+
+    fn right_line(&self, did: Option<&str>) -> String {
+        format!("_atproto.{}.  TXT  \"did={}\"", self.handle, did.unwrap_or("did:plc:..."))
+    }
+
+    /// The DID that this handle ought to have: what the PDS says of its account, or the document
+    /// of a DID that claims it, or the well-known file.
+    fn expected(&self) -> Option<(FactId, String)> {
+        let hosted = self.evidence.all_http().iter().find_map(|seen| match &seen.body.content {
+            Some(Content::Repo { did, handle }) if handle.as_str() == self.handle => Some((seen.id(), did.to_string())),
+            Some(Content::DidDocument { id: Some(id), also_known_as, .. })
+                if also_known_as.iter().any(|name| claims(name, self.handle)) =>
+            {
+                Some((seen.id(), id.to_string()))
+            }
+            _ => None,
+        });
+        hosted.or_else(|| self.well_known.clone())
+    }
+
+    fn duplicate(&self) -> Option<Cause> {
+        let dids = dids_by_server(self.evidence, self.handle).into_iter().find(|dids| dids.len() > 1)?;
+        let expected = self.expected();
+        let keep = expected.as_ref().map(|(_, did)| did.as_str());
+        let wrong: Vec<&String> = dids.iter().filter(|did| Some(did.as_str()) != keep).collect();
+        let step = match keep {
+            Some(keep) => format!(
+                "delete:  _atproto.{}.  TXT  \"did={}\"    # keep only did={keep}",
+                self.handle,
+                wrong.first().map_or("", |did| did.as_str())
+            ),
+            None => "delete every did= record but the one of the account's own DID".to_owned(),
+        };
+        Some(
+            Cause::new(
+                Code::DnsDuplicateDidTxt,
+                self.impact(false),
+                Confidence::Confirmed,
+                format!(
+                    "{} has {} DID records; resolvers accept exactly one, so the handle is invalid.",
+                    self.handle,
+                    dids.len()
+                ),
+            )
+            .scope(Scope::host(self.handle))
+            .saw(format!("at _atproto.{}: {}", self.handle, list(&dids)))
+            .because(self.record_ids())
+            .because(expected.map(|(id, _)| id))
+            .contrast(
+                "did= records at the handle's name",
+                format!("{}: {}", self.handle, dids.len()),
+                "allowed: exactly 1",
+            )
+            .remedy(Remedy::new("Delete the old record", [step], self.evidence.verify())),
+        )
+    }
+
+    fn format(&self) -> Option<Cause> {
+        let any_right = self.records.iter().any(|(_, value)| exact(value).is_some());
+        if any_right || self.records.is_empty() {
+            return None;
+        }
+        let (id, value, problem) = self.records.iter().find_map(|(id, value)| {
+            let problem = match did_of_txt(value) {
+                TxtValue::Did(_) => return None,
+                TxtValue::Quoted(_) => "there are quotation marks inside the value",
+                TxtValue::MissingPrefix(_) => "`did=` is missing in front of the DID",
+                TxtValue::Other => "it is not of the form did=did:...",
+            };
+            Some((id.clone(), value.clone(), problem))
+        })?;
+        let works = self.well_known.is_some();
+        let expected = self.expected();
+        let right = self.right_line(expected.as_ref().map(|(_, did)| did.as_str()));
+        Some(
+            Cause::new(
+                Code::DnsTxtFormat,
+                self.impact(works),
+                Confidence::Confirmed,
+                format!(
+                    "The TXT record of {} is malformed ({problem}), so the handle does not verify by DNS.",
+                    self.handle
+                ),
+            )
+            .scope(Scope::host(self.handle))
+            .saw(format!("_atproto.{} is exactly: {value}", self.handle))
+            .because([id])
+            .because(expected.map(|(id, _)| id))
+            .contrast(
+                "the value of the TXT record",
+                format!("is: {value}"),
+                "must be: did=did:plc:... and nothing else",
+            )
+            .remedy(Remedy::new("Correct the record", [right], self.evidence.verify())),
+        )
+    }
+
+    fn disagree(&self) -> Option<Cause> {
+        let (well_known_id, well_known) = self.well_known.clone()?;
+        let (txt_id, txt) = self.records.iter().find_map(|(id, value)| Some((id.clone(), exact(value)?)))?;
+        if self.records.iter().any(|(_, value)| exact(value).as_ref() == Some(&well_known)) {
+            return None;
+        }
+        let claimed = self.evidence.all_http().iter().find(|seen| match &seen.body.content {
+            Some(Content::DidDocument { also_known_as, .. }) => {
+                also_known_as.iter().any(|name| claims(name, self.handle))
+            }
+            _ => false,
+        });
+        Some(
+            Cause::new(
+                Code::DnsWellKnownAndTxtDisagree,
+                self.impact(true),
+                Confidence::Confirmed,
+                format!(
+                    "{} points to two different DIDs: some services accept the handle, others do not.",
+                    self.handle
+                ),
+            )
+            .scope(Scope::host(self.handle))
+            .saw(format!("TXT record: {txt}"))
+            .saw(format!("https://{}/.well-known/atproto-did: {well_known}", self.handle))
+            .because([txt_id, well_known_id])
+            .because(claimed.map(Seen::id))
+            .contrast(
+                "the same handle, resolved both ways",
+                format!("by TXT record: {txt}"),
+                format!("by well-known file: {well_known}"),
+            )
+            .remedy(Remedy::new(
+                "Make both the same, or keep only one",
+                [
+                    self.right_line(None),
+                    format!("or delete the TXT record, if the PDS's answer ({well_known}) is the right one"),
+                ],
+                self.evidence.verify(),
+            )),
+        )
+    }
+
+    fn wrong_owner(&self) -> Option<Cause> {
+        if !self.records.is_empty() || self.well_known.is_some() {
+            return None;
+        }
+        let misplaced: Vec<(Seen<'_, DnsFact>, String)> = self
+            .evidence
+            .all_dns()
+            .iter()
+            .filter(|seen| {
+                matches!(seen.body.role, Role::Handle | Role::HostedHandle)
+                    && seen.body.purpose == pdsdoctor_probes::dns_fact::DnsPurpose::MisplacedTxt
+                    && self.is_near(seen.body.name.as_str())
+            })
+            .filter_map(|seen| Some((*seen, seen.body.records.iter().find_map(|value| exact(value))?)))
+            .collect();
+        let (seen, did, proof) =
+            misplaced.into_iter().find_map(|(seen, did)| Some((seen, did.clone(), self.is_meant(seen, &did)?)))?;
+        let sure = if proof.is_some() { Confidence::Confirmed } else { Confidence::Likely };
+        let place = seen.body.name.to_string();
+        let mut cause = Cause::new(
+            Code::DnsTxtWrongOwner,
+            self.impact(false),
+            sure,
+            format!("The DID record of {} is at the wrong name, so the handle does not verify.", self.handle),
+        )
+        .scope(Scope::host(self.handle))
+        .saw(format!("found at {place}: did={did}"))
+        .saw(format!("nothing at _atproto.{}", self.handle))
+        .because([seen.id()])
+        .because(self.evidence.txt_answers(&format!("_atproto.{}", self.handle)).iter().map(Seen::id))
+        .because(proof.clone())
+        .contrast(
+            "the TXT record, at two names",
+            format!("_atproto.{}: nothing", self.handle),
+            format!("{place}: did={did}"),
+        )
+        .remedy(Remedy::new(
+            "Put the record at _atproto.<the whole handle>",
+            [
+                self.right_line(Some(&did)),
+                "most DNS providers append the zone by themselves: enter the name without it".to_owned(),
+            ],
+            self.evidence.verify(),
+        ));
+        if proof.is_none() {
+            cause = cause.settle(format!("the DID document of {did}: does it claim {}?", self.handle));
+        }
+        Some(cause)
+    }
+
+    /// Is a place one where this handle's record may have landed?
+    fn is_near(&self, place: &str) -> bool {
+        let bare = place.strip_prefix("_atproto.").unwrap_or(place);
+        bare == self.handle
+            || bare.starts_with(&format!("{}.", self.handle))
+            || self.handle.ends_with(&format!(".{bare}"))
+    }
+
+    /// A record at the parent may well be the parent's own. `None`: it is. `Some(None)`: not known.
+    fn is_meant(&self, seen: Seen<'_, DnsFact>, did: &str) -> Option<Option<FactId>> {
+        if let Some((id, expected)) = self.expected() {
+            return (expected == did).then_some(Some(id));
+        }
+        let document = self.evidence.all_http().iter().find_map(|seen| match &seen.body.content {
+            Some(Content::DidDocument { id: Some(id), also_known_as, .. }) if id.as_str() == did => Some(also_known_as),
+            _ => None,
+        });
+        let bare = seen.body.name.as_str().strip_prefix("_atproto.").unwrap_or(seen.body.name.as_str());
+        match document {
+            // The document was read and names other handles only.
+            Some(names) if !names.is_empty() => None,
+            // A parent's record without any word on whose it is: the parent's.
+            _ if self.handle != bare && self.handle.ends_with(bare) && !self.named => None,
+            _ => Some(None),
+        }
+    }
+
+    /// The handle's own host was asked and did not get as far as an answer, by a family that works here.
+    fn host_was_tried(&self) -> bool {
+        let refused = self.evidence.all_connects().iter().any(|seen| {
+            seen.body.host.as_str() == self.handle
+                && !self.evidence.family_fails(Family::of(seen.body.addr))
+                && seen.body.failure.as_ref().is_some_and(|failure| failure.kind != FailureKind::NetworkUnreachable)
+        });
+        let tls = self.evidence.all_tls();
+        refused || tls.iter().any(|seen| seen.body.sni.as_str() == self.handle && seen.body.failure.is_some())
+    }
+
+    fn unverified(&self) -> Option<Cause> {
+        if !self.records.is_empty() || self.well_known.is_some() {
+            return None;
+        }
+        let txt = self.evidence.txt_answers(&format!("_atproto.{}", self.handle));
+        // A resolver that failed proves nothing about the record.
+        if txt.is_empty() || !txt.iter().any(|seen| seen.body.outcome.is_definite()) {
+            return None;
+        }
+        let http: Vec<_> = self
+            .evidence
+            .http(if self.named { Role::Handle } else { Role::HostedHandle }, HttpPurpose::AtprotoDid)
+            .into_iter()
+            .filter(|seen| host_of(&seen.body.url).as_deref() == Some(self.handle))
+            .collect();
+        let well_known = match http.first() {
+            Some(seen) => match (seen.body.status, &seen.body.failure) {
+                (Some(status), _) => format!("HTTP {status}"),
+                (None, Some(failure)) => failure.kind.to_string().replace('_', " "),
+                (None, None) => "nothing".to_owned(),
+            },
+            None if self.evidence.addresses(self.handle).is_empty() => "the name has no address".to_owned(),
+            None => "no HTTPS connection".to_owned(),
+        };
+        // Neither way is known to fail where one of the two was not tried to its end.
+        if http.is_empty() && self.evidence.absence(self.handle).is_none() && !self.host_was_tried() {
+            return None;
+        }
+        let outcome = txt.first().map(|seen| seen.body.outcome);
+        let record = if outcome == Some(DnsOutcome::NxDomain) { "does not exist" } else { "has no record" };
+        Some(
+            Cause::new(
+                Code::HandleUnverified,
+                self.impact(false),
+                Confidence::Likely,
+                format!("The handle {} cannot be verified: neither DNS nor its web host names a DID.", self.handle),
+            )
+            .scope(Scope::host(self.handle))
+            .saw(format!("_atproto.{} {record}", self.handle))
+            .saw(format!("https://{}/.well-known/atproto-did: {well_known}", self.handle))
+            .because(txt.iter().map(Seen::id))
+            .because(http.iter().map(Seen::id))
+            .settle("the account's DID, to see which of the two ways was meant")
+            .remedy(Remedy::new(
+                "Publish the DID one way",
+                [
+                    self.right_line(None),
+                    format!("or serve the DID as plain text at https://{}/.well-known/atproto-did", self.handle),
+                ],
+                self.evidence.verify(),
+            )),
+        )
+    }
+}

@@ -1,0 +1,153 @@
+//! From the handle or DID that was named to the PDS: does the DID document lead there?
+
+use pdsdoctor_probes::{
+    fact::{FactId, Role},
+    http_fact::{Content, HttpFact, HttpPurpose},
+    record::TargetKind,
+};
+use url::Url;
+
+use super::{Found, Rule, handle_records::claims, list};
+use crate::diagnose::{
+    Cause, Code, Confidence, Impact, Remedy,
+    evidence::{Evidence, Seen, is_expected},
+};
+
+pub(super) const RULE: Rule = Rule { codes: &[Code::IdDiddocEndpointMismatch, Code::TargetUnresolved], judge };
+
+fn judge(evidence: &Evidence<'_>, found: &mut Found) {
+    let target = &evidence.run.target;
+    let Some(did) = target.did.as_deref() else { return };
+    let fetched = evidence.http(Role::Directory, HttpPurpose::DidDocument);
+    let document = fetched.iter().find(|seen| is_expected(seen.body));
+    let Some(document) = document else {
+        if evidence.host().is_none() {
+            found.causes.extend(no_document(evidence, did, &fetched));
+        }
+        return;
+    };
+    let Some(Content::DidDocument { pds_endpoints, also_known_as, .. }) = &document.body.content else { return };
+    let verify = evidence.verify();
+    let update = Remedy::new(
+        "Correct the DID document",
+        [
+            "goat account plc current                       # what the directory has".to_owned(),
+            "goat account plc recommended                   # what the PDS says it should be".to_owned(),
+            "goat account plc sign, then submit             # for a did:plc; a did:web: edit the file".to_owned(),
+        ],
+        verify,
+    )
+    .disruptive();
+    let endpoint = pds_endpoints.first().map(|endpoint| endpoint.as_str());
+    let problem = match endpoint {
+        None => Some("it names no PDS".to_owned()),
+        Some(endpoint) => endpoint_fault(endpoint).map(|fault| format!("its PDS endpoint {endpoint} {fault}")),
+    };
+    if let Some(problem) = problem {
+        found.cause(
+            Cause::new(
+                Code::IdDiddocEndpointMismatch,
+                Impact::Broken,
+                Confidence::Confirmed,
+                format!("The DID document of {did} does not lead to a PDS: {problem}."),
+            )
+            .saw(format!("#atproto_pds: {}", endpoint.unwrap_or("none")))
+            .because([document.id()])
+            .contrast(
+                "the endpoint in the DID document",
+                problem,
+                "needed: https://<host of the PDS>, nothing after it",
+            )
+            .remedy(update),
+        );
+        return;
+    }
+    // The other direction: the DID must claim the handle, or the handle is invalid.
+    if let (TargetKind::Handle, Some(handle)) = (target.kind, target.handle.as_deref()) {
+        if also_known_as.iter().any(|name| claims(name, handle)) {
+            found.rule_out(
+                Code::IdDiddocEndpointMismatch,
+                format!("the DID document claims {handle} and names its PDS"),
+                [document.id()],
+            );
+        } else {
+            found.cause(
+                Cause::new(
+                    Code::HandleUnverified,
+                    Impact::Broken,
+                    Confidence::Confirmed,
+                    format!(
+                        "{handle} points to {did}, but that account does not claim the handle, so it shows as invalid."
+                    ),
+                )
+                .scope(crate::diagnose::Scope::host(handle))
+                .saw(format!(
+                    "alsoKnownAs: {}",
+                    if also_known_as.is_empty() { "nothing".to_owned() } else { list(also_known_as) }
+                ))
+                .because([document.id()])
+                .contrast(
+                    "the two directions of a handle",
+                    format!("{handle} → {did}"),
+                    format!(
+                        "{did} → {}",
+                        if also_known_as.is_empty() { "no handle".to_owned() } else { list(also_known_as) }
+                    ),
+                )
+                .remedy(Remedy::new(
+                    "Set the handle of the account, or correct the record",
+                    [format!("goat account update-handle {handle}")],
+                    evidence.verify(),
+                )),
+            );
+        }
+    }
+}
+
+fn endpoint_fault(endpoint: &str) -> Option<&'static str> {
+    let Ok(url) = Url::parse(endpoint) else { return Some("is not a URL") };
+    if url.scheme() != "https" {
+        Some("is not https")
+    } else if url.port().is_some() {
+        Some("carries a port, which relays refuse")
+    } else if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+        Some("carries a path")
+    } else {
+        None
+    }
+}
+
+fn no_document(evidence: &Evidence<'_>, did: &str, fetched: &[Seen<'_, HttpFact>]) -> Option<Cause> {
+    let gone = fetched.iter().any(|seen| matches!(seen.body.status, Some(404 | 410)));
+    let tried: Vec<FactId> = fetched
+        .iter()
+        .map(Seen::id)
+        .chain(evidence.all_connects().iter().filter(|seen| seen.body.role == Role::Directory).map(Seen::id))
+        .chain(evidence.all_dns().iter().filter(|seen| seen.body.role == Role::Directory).map(Seen::id))
+        .collect();
+    // Cut short before the directory was asked, or told not to ask it: that is no finding.
+    if tried.is_empty() {
+        return None;
+    }
+    let summary = if gone {
+        format!("The DID {did} does not exist in its directory.")
+    } else {
+        format!("The DID document of {did} could not be fetched, so its PDS is not known.")
+    };
+    let (impact, confidence) = match gone {
+        true => (Impact::Broken, Confidence::Likely),
+        // A did:web is on a host of the user's own.
+        false if did.starts_with("did:web:") => (Impact::Broken, Confidence::Possible),
+        // The directory of did:plc is everybody's: that it does not answer says nothing of the PDS.
+        false => (Impact::Risk, Confidence::Possible),
+    };
+    let cause = Cause::new(Code::TargetUnresolved, impact, confidence, summary)
+        .because(tried)
+        .settle("the PDS's host name as the target")
+        .remedy(Remedy::new(
+            "Check the DID, or name the PDS's host",
+            ["pdsdoctor check <host of the PDS>".to_owned()],
+            evidence.verify(),
+        ));
+    Some(cause)
+}

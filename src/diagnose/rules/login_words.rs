@@ -1,0 +1,123 @@
+//! Words and remedies for a client document that a PDS did not obtain.
+
+use super::login::client_host;
+use crate::diagnose::{
+    Code, Remedy,
+    evidence::Evidence,
+    par_stage::{FetchFailure, Refusal, Stage},
+};
+
+/// The reason in a few words, for the summary.
+pub(super) fn hint(stage: &Stage, spent: u64) -> String {
+    match stage {
+        Stage::DocumentNotObtained(FetchFailure::AttemptCap) => format!(" (it gives up after {spent} ms)"),
+        Stage::DocumentNotObtained(FetchFailure::Silence) => " (nothing comes back within 10 s)".to_owned(),
+        Stage::DocumentNotObtained(FetchFailure::NameNotFound) => " (its resolver does not find the name)".to_owned(),
+        Stage::DocumentNotObtained(FetchFailure::Refused) => " (the connection is refused)".to_owned(),
+        Stage::DocumentNotObtained(FetchFailure::Certificate) => " (it is shown a wrong certificate)".to_owned(),
+        Stage::DocumentRefused(Refusal::Status | Refusal::NotJson) => " (the app's server refuses it)".to_owned(),
+        _ => String::new(),
+    }
+}
+
+/// The clock as evidence: who gave up?
+pub(super) fn time_line(stage: &Stage, spent: u64) -> Option<String> {
+    let Stage::DocumentNotObtained(failure) = stage else { return None };
+    Some(match failure {
+        FetchFailure::AttemptCap => format!(
+            "the fetch took {spent} ms: Node gives every address but the last 250 ms to connect, so a working but distant IPv4 path fails where IPv6 is published and unusable"
+        ),
+        FetchFailure::Silence => {
+            "the fetch took the PDS's whole 10 s: packets get lost on the way, nothing refuses them".to_owned()
+        }
+        FetchFailure::AtOnce => format!(
+            "the fetch failed after {spent} ms, without waiting: no route, a failing resolver, a private address in its answer, or an untrusted certificate"
+        ),
+        FetchFailure::Slow => format!("the fetch failed after {spent} ms: a resolver or a gateway gave up"),
+        _ => return None,
+    })
+}
+
+/// What to do about a document that was not obtained.
+pub(super) fn remedies(evidence: &Evidence<'_>, code: Code, stage: &Stage, client: &str) -> Vec<Remedy> {
+    let host = client_host(client);
+    let verify = if evidence.run.settings.client_ids.len() > 1 {
+        format!("{} --client-id {}", evidence.verify(), client)
+    } else {
+        evidence.verify()
+    };
+    if code == Code::AppClientMetadataBroken {
+        return vec![Remedy::new(
+            "Nothing to change on your PDS: tell the app's operators",
+            [format!("curl -i {}", client)],
+            verify,
+        )];
+    }
+    let look = Remedy::new(
+        "Look from where the PDS runs (its container), one address family at a time",
+        [
+            "PID=$(sudo docker inspect -f '{{.State.Pid}}' pds)".to_owned(),
+            format!("sudo nsenter -t $PID -n curl -4 -sv -o /dev/null {}", client),
+            format!("sudo nsenter -t $PID -n curl -6 -sv -o /dev/null {}", client),
+            "sudo docker logs --tail 200 pds 2>&1 | grep -E 'pds:(fetch|oauth)' | tail     # the hidden error"
+                .to_owned(),
+        ],
+        verify.clone(),
+    );
+    let longer = Remedy::new(
+        "Give each connection attempt of the PDS more than 250 ms",
+        [
+            "NODE_OPTIONS=--network-family-autoselection-attempt-timeout=5000    # in /pds/pds.env",
+            "sudo systemctl restart pds",
+        ],
+        verify.clone(),
+    )
+    .disruptive()
+    .undo("remove the line and restart");
+    let repair_v6 = Remedy::new(
+        "Then repair IPv6 on the PDS's host, or take it away from the PDS",
+        [
+            "ip -6 route show default; ip -6 addr show scope global     # none, although the router advertises?",
+            "sysctl net.ipv6.conf.all.forwarding net.ipv6.conf.all.accept_ra     # 1 and 1: advertisements are ignored",
+        ],
+        verify.clone(),
+    );
+    match stage {
+        Stage::DocumentNotObtained(FetchFailure::AttemptCap) => vec![longer, repair_v6, look],
+        Stage::DocumentNotObtained(FetchFailure::NameNotFound) => vec![
+            Remedy::new(
+                "Give the PDS's container a resolver that knows the name",
+                [
+                    format!(
+                        "sudo nsenter -t $(sudo docker inspect -f '{{{{.State.Pid}}}}' pds) -n getent ahosts {host}"
+                    ),
+                    "docker compose:  dns: [1.1.1.1, 9.9.9.9]    # for the pds service, then: docker compose up -d"
+                        .to_owned(),
+                ],
+                verify,
+            )
+            .disruptive(),
+            look,
+        ],
+        Stage::DocumentNotObtained(FetchFailure::Silence | FetchFailure::Slow) => vec![
+            look,
+            Remedy::new(
+                "Let the PDS out: allow TCP 443 from its container, on both families",
+                [
+                    "sudo nft list ruleset | grep -iE 'drop|reject'     # also the cloud's outbound rules".to_owned(),
+                    format!("a smaller packet size on the way?  ping -M do -s 1372 {host}"),
+                ],
+                verify,
+            ),
+        ],
+        Stage::DocumentRefused(Refusal::Status | Refusal::Redirect | Refusal::NotJson) => vec![
+            Remedy::new(
+                "The app's server turns your PDS's address away: ask its operators to allow it",
+                [format!("from the PDS's machine: curl -i {}", client)],
+                verify,
+            ),
+            look,
+        ],
+        _ => vec![look],
+    }
+}

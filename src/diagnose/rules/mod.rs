@@ -1,0 +1,85 @@
+//! The rules: one file per cause, or per close family of causes. A rule looks at facts and says what
+//! it believes, with evidence for and against; it knows nothing of the other rules.
+
+mod certificate;
+mod clock;
+mod discovery;
+mod handle_hosts;
+mod handle_records;
+mod identity;
+mod login;
+mod login_words;
+mod names;
+mod proxy;
+mod reach;
+mod stale_address;
+pub mod this_side;
+mod unexplained;
+
+pub(crate) use handle_records::{txt_did, well_known_did};
+
+use super::{Cause, Code, RuledOut, evidence::Evidence};
+
+/// What the rules found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Causes and symptoms, in no order.
+    pub causes: Vec<Cause>,
+    /// Theories that the facts killed.
+    pub ruled_out: Vec<RuledOut>,
+}
+
+impl Found {
+    /// Adds a cause.
+    pub fn cause(&mut self, cause: Cause) {
+        self.causes.push(cause);
+    }
+
+    /// Notes that a theory is dead.
+    pub fn rule_out(
+        &mut self,
+        code: Code,
+        why: impl Into<String>,
+        because: impl IntoIterator<Item = pdsdoctor_probes::fact::FactId>,
+    ) {
+        self.ruled_out.push(RuledOut { code, why: why.into(), because: because.into_iter().collect() });
+    }
+}
+
+/// A rule.
+pub struct Rule {
+    /// What it may find.
+    pub codes: &'static [Code],
+    /// Judges.
+    pub judge: fn(&Evidence<'_>, &mut Found),
+}
+
+/// All rules, from the lowest layer up.
+pub static RULES: &[Rule] = &[
+    names::RULE,
+    reach::RULE,
+    stale_address::RULE,
+    certificate::RULE,
+    handle_hosts::RULE,
+    handle_records::RULE,
+    proxy::RULE,
+    clock::RULE,
+    discovery::RULE,
+    login::RULE,
+    identity::RULE,
+    unexplained::RULE,
+];
+
+/// `a, b and c`.
+pub(crate) fn list<I, S>(items: I) -> String
+where
+    I: IntoIterator<Item = S>,
+    S: ToString,
+{
+    let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    match items.split_last() {
+        None => String::new(),
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+    }
+}

@@ -1,0 +1,180 @@
+//! What answers over HTTPS: the PDS, a proxy without it, a redirect, or something else.
+
+use pdsdoctor_probes::http_fact::{BodyClass, HttpFact};
+use url::Url;
+
+use super::{Found, Rule};
+use crate::diagnose::{
+    Cause, Code, Confidence, Impact, Remedy, Scope,
+    evidence::{Evidence, Line, Seen, is_expected},
+};
+
+pub(super) const RULE: Rule =
+    Rule { codes: &[Code::ProxyUpstreamDown, Code::ProxyRedirectsApi, Code::HostNotAPds], judge };
+
+fn judge(evidence: &Evidence<'_>, found: &mut Found) {
+    let Some(host) = evidence.host() else { return };
+    let lines = evidence.target_lines();
+    let answering: Vec<&Line<'_>> = lines.iter().filter(|line| !line.answers().is_empty()).collect();
+    if answering.iter().any(|line| line.is_pds()) {
+        // Where one address is the PDS and another is not, the addresses are the story.
+        return;
+    }
+    let Some(line) = answering.first() else { return };
+    // `_health` is what the reference is asked too.
+    let Some(shown) = line.answers().last().copied() else { return };
+    let status = shown.body.status.unwrap_or(0);
+    let cause = match status {
+        // 52x and 530 are what a CDN says of an origin it cannot reach.
+        502..=504 | 520..=527 | 530 if !is_own_json(shown.body) => upstream_down(evidence, host, line, shown),
+        300..=399 => redirects(evidence, host, line, shown),
+        // An error in the PDS's own words is the PDS's, and a limit says nothing of who sets it.
+        500..=599 | 429 => return,
+        _ => not_a_pds(evidence, host, line, shown),
+    };
+    found.cause(cause.because(line.ids()));
+}
+
+/// JSON is not what proxies write of their own.
+fn is_own_json(fact: &HttpFact) -> bool {
+    fact.body.as_ref().is_some_and(|body| matches!(body.class, BodyClass::Json | BodyClass::Expected))
+}
+
+fn describe(seen: &Seen<'_, HttpFact>) -> String {
+    let server = seen.body.headers.get("server").map(|server| format!(", Server: {server}")).unwrap_or_default();
+    let body = seen.body.body.as_ref().map(|body| match body.class {
+        BodyClass::Html => ", an HTML page",
+        BodyClass::Empty => ", an empty body",
+        BodyClass::Json => ", JSON of another kind",
+        BodyClass::Text => ", plain text",
+        BodyClass::Binary => ", not text",
+        BodyClass::Expected => "",
+    });
+    format!("HTTP {}{}{server}", seen.body.status.unwrap_or(0), body.unwrap_or_default())
+}
+
+/// What was asked for.
+fn path(seen: &Seen<'_, HttpFact>) -> String {
+    Url::parse(&seen.body.url).map_or_else(|_| seen.body.url.to_string(), |url| url.path().to_owned())
+}
+
+/// What the reference says to the same request; with that, the case is proven.
+fn with_reference(evidence: &Evidence<'_>, mut cause: Cause, host: &str, shown: Seen<'_, HttpFact>) -> Cause {
+    let good = evidence
+        .http(pdsdoctor_probes::fact::Role::Reference, pdsdoctor_probes::http_fact::HttpPurpose::Health)
+        .into_iter()
+        .find(|seen| is_expected(seen.body) && path(seen) == path(&shown));
+    match (good, evidence.reference()) {
+        (Some(seen), Some(reference)) => {
+            cause.confidence = Confidence::Confirmed;
+            cause.because([seen.id()]).contrast(
+                format!("GET {}", path(&shown)),
+                format!("{host}: {}", describe(&shown)),
+                format!("{reference}: HTTP 200, a PDS"),
+            )
+        }
+        _ if cause.confidence == Confidence::Confirmed => cause,
+        _ => cause.settle("the same request at a reference PDS: --against HOST"),
+    }
+}
+
+fn upstream_down(evidence: &Evidence<'_>, host: &str, line: &Line<'_>, shown: Seen<'_, HttpFact>) -> Cause {
+    let status = shown.body.status.unwrap_or(0);
+    let by_edge = matches!(status, 520..=527 | 530);
+    let who = if by_edge { "The CDN in front of" } else { "The proxy at" };
+    let meaning = if status == 504 { "got no answer from the PDS behind it" } else { "cannot reach the PDS behind it" };
+    let cause = Cause::new(
+        Code::ProxyUpstreamDown,
+        Impact::Broken,
+        Confidence::Confirmed,
+        format!("{who} {host} answers, but {meaning} (HTTP {status}): the PDS is down or elsewhere."),
+    )
+    .saw(describe(&shown))
+    .contrast(
+        format!("{}: the proxy, and what is behind it", line.addr),
+        format!("behind it: HTTP {status}"),
+        format!("the proxy: TCP and TLS work ({} ms)", line.connect.map_or(0, |seen| seen.took())),
+    )
+    .remedy(
+        Remedy::new(
+            "Start the PDS, and see why it stopped",
+            [
+                "sudo systemctl status pds; sudo docker ps -a    # official install",
+                "sudo docker logs --tail 50 pds                  # the last error names the setting at fault",
+                "sudo systemctl restart pds",
+            ],
+            evidence.verify(),
+        )
+        .disruptive(),
+    )
+    .remedy(Remedy::new(
+        "If the PDS runs: let the proxy point to where it listens",
+        [
+            "curl -i http://localhost:3000/xrpc/_health    # without PDS_PORT the PDS listens on 2583",
+            "sudo ss -ltnp | grep -E ':(3000|2583)'",
+            "Caddy: reverse_proxy localhost:3000; nginx: proxy_pass http://127.0.0.1:3000;",
+        ],
+        evidence.verify(),
+    ));
+    with_reference(evidence, cause, host, shown)
+}
+
+fn redirects(evidence: &Evidence<'_>, host: &str, line: &Line<'_>, shown: Seen<'_, HttpFact>) -> Cause {
+    let to = shown.body.headers.get("location").map_or_else(|| "elsewhere".to_owned(), ToString::to_string);
+    let _ = line;
+    let cause = Cause::new(
+        Code::ProxyRedirectsApi,
+        Impact::Broken,
+        Confidence::Likely,
+        format!("{host} redirects API requests to {to}; PDS clients do not follow redirects."),
+    )
+    .saw(format!("{} → {to}", describe(&shown)))
+    .remedy(Remedy::new(
+        "Answer on the name itself",
+        [
+            format!("nginx: in the server block of {host}, no `return 301`; instead  location / {{ proxy_pass http://127.0.0.1:3000; }}"),
+            format!("Caddy: the site {host} must have reverse_proxy, not redir"),
+            "CDN: no page rule or \"always www\" for this name".to_owned(),
+        ],
+        evidence.verify(),
+    ));
+    with_reference(evidence, cause, host, shown)
+}
+
+fn not_a_pds(evidence: &Evidence<'_>, host: &str, line: &Line<'_>, shown: Seen<'_, HttpFact>) -> Cause {
+    let challenged = shown.body.headers.contains_key("cf-mitigated");
+    let summary = if challenged {
+        format!("A bot check in front of {host} answers instead of the PDS: apps and relays cannot pass it.")
+    } else {
+        format!("What answers at {host} is not a PDS.")
+    };
+    let mut cause = Cause::new(Code::HostNotAPds, Impact::Broken, Confidence::Likely, summary).saw(format!(
+        "{}: {}",
+        path(&shown),
+        describe(&shown)
+    ));
+    if let Some(body) = &shown.body.body
+        && !body.excerpt.is_empty()
+    {
+        let excerpt: String = body.excerpt.chars().take(60).collect();
+        cause = cause.saw(format!("it begins: {excerpt}"));
+    }
+    cause = cause
+        .scope(Scope::default())
+        .remedy(Remedy::new(
+            "Pass the PDS's routes to it, or name the right host",
+            [
+                format!("nginx: in the server block of {host}:  location / {{ proxy_pass http://127.0.0.1:3000; proxy_http_version 1.1; proxy_set_header Host $host; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection \"upgrade\"; }}"),
+                format!("is {} the address of the PDS's proxy, and not of another machine?", line.addr),
+                "a PDS on another name? check that one".to_owned(),
+            ],
+            evidence.verify(),
+        ));
+    let mut cause = with_reference(evidence, cause, host, shown);
+    if challenged {
+        // Whom a bot check stops, only its owner knows: this machine may be one of a few.
+        cause.confidence = Confidence::Likely;
+        cause = cause.settle("the same from another network, or the rules of whoever runs the check");
+    }
+    cause
+}

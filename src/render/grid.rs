@@ -1,0 +1,425 @@
+//! How far each address got: a table from facts alone.
+
+use std::{collections::BTreeSet, mem::discriminant, net::IpAddr};
+
+use pdsdoctor_probes::{
+    dns_fact::{DnsFact, DnsOutcome, DnsPurpose, SystemDnsOutcome},
+    fact::{Fact, FactBody, FailureKind, Role},
+    http_fact::{BodyClass, HttpFact, HttpPurpose},
+    par_fact::{ParArm, ParFact},
+    record::Run,
+    text::Text,
+    tls_fact::{CertificateFact, PathVerdict, TlsFact, Validity},
+};
+
+use crate::diagnose::par_stage::{self, Stage};
+
+/// The columns.
+pub const COLUMNS: [&str; 6] = ["DNS", "TCP", "TLS", "HTTP", "OAUTH", "PAR"];
+
+/// The table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grid {
+    /// One per host.
+    pub groups: Vec<Group>,
+    /// Where the target's PAR differs from the reference's: what both did, a line each.
+    pub notes: Vec<String>,
+}
+
+/// A host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Its name, and its part in the run.
+    pub title: String,
+    /// Its addresses.
+    pub rows: Vec<Row>,
+}
+
+/// An address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The address, or why there is none.
+    pub label: String,
+    /// One for each of [`COLUMNS`].
+    pub cells: [Cell; 6],
+}
+
+/// How one step went.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cell {
+    /// Milliseconds, or a word.
+    pub text: String,
+    /// How to show it.
+    pub tone: Tone,
+}
+
+/// How a cell is to be seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tone {
+    /// Not reached, or not tried.
+    #[default]
+    Absent,
+    /// Went well.
+    Good,
+    /// Did not.
+    Bad,
+}
+
+impl Cell {
+    fn good(took_ms: u64) -> Self {
+        Self { text: format!("{took_ms}ms"), tone: Tone::Good }
+    }
+
+    fn bad(word: impl Into<String>) -> Self {
+        Self { text: word.into(), tone: Tone::Bad }
+    }
+
+    fn absent() -> Self {
+        Self { text: "-".to_owned(), tone: Tone::Absent }
+    }
+
+    fn is_absent(&self) -> bool {
+        self.tone == Tone::Absent
+    }
+}
+
+/// Builds the table.
+pub fn grid(run: &Run) -> Grid {
+    let mut grid = Grid::default();
+    let host = run.target.host.as_deref().unwrap_or(&run.target.input);
+    let plain = |name: &str| name.to_owned();
+    let part = |name: &str, part: &str| format!("{name} ({part})");
+    if let Some(group) = group(run, Role::Target, plain(host)) {
+        grid.groups.push(group);
+    }
+    if let Some(name) = first_host(run, Role::TargetAuthServer) {
+        grid.groups.extend(group(run, Role::TargetAuthServer, part(&name, "its authorization server")));
+    }
+    let targets = grid.groups.len();
+    if let Some(reference) = &run.reference {
+        grid.groups.extend(group(run, Role::Reference, part(&reference.host, "reference")));
+        if let Some(name) = first_host(run, Role::ReferenceAuthServer) {
+            let title = part(&name, "its authorization server");
+            grid.groups.extend(group(run, Role::ReferenceAuthServer, title));
+        }
+    }
+    let (ours, theirs) = grid.groups.split_at_mut(targets);
+    grid.notes = place_pars(run, ours, theirs);
+    grid
+}
+
+/// The facts, without those about a name that was tried as a host and turned out to be a handle.
+fn bodies(run: &Run) -> impl Iterator<Item = (&Fact, &FactBody)> {
+    let host = run.target.host.as_deref();
+    run.facts.iter().map(|fact| (fact, &fact.body)).filter(move |(_, body)| {
+        let (role, name) = match body {
+            FactBody::Connect(f) => (f.role, f.host.to_string()),
+            FactBody::Dns(f) if f.purpose == DnsPurpose::Address => (f.role, f.name.to_string()),
+            FactBody::SystemDns(f) => (f.role, f.name.to_string()),
+            FactBody::Tls(f) => (f.role, f.sni.to_string()),
+            FactBody::Http(f) => (f.role, url_host(&f.url)),
+            _ => return true,
+        };
+        role != Role::Target || host.is_none_or(|host| name == host)
+    })
+}
+
+fn url_host(url: &str) -> String {
+    url::Url::parse(url)
+        .ok()
+        .and_then(|url| Some(url.host_str()?.trim_matches(['[', ']']).to_owned()))
+        .unwrap_or_default()
+}
+
+fn first_host(run: &Run, role: Role) -> Option<String> {
+    bodies(run).find_map(|(_, body)| match body {
+        FactBody::Connect(f) if f.role == role => Some(f.host.to_string()),
+        FactBody::Dns(f) if f.role == role && f.purpose == DnsPurpose::Address => Some(f.name.to_string()),
+        _ => None,
+    })
+}
+
+fn group(run: &Run, role: Role, title: String) -> Option<Group> {
+    let addrs = addresses(run, role);
+    let mut rows: Vec<Row> = addrs.iter().map(|&addr| row(run, role, addr)).collect();
+    let is_tried = |row: &Row| row.cells[1..].iter().any(|cell| !cell.is_absent());
+    if matches!(role, Role::Reference | Role::ReferenceAuthServer) && rows.iter().any(is_tried) {
+        // Of the reference one working line is enough; its other addresses are nobody's concern.
+        rows.retain(is_tried);
+    }
+    if rows.is_empty() {
+        let mut cells: [Cell; 6] = std::array::from_fn(|_| Cell::absent());
+        cells[0] = Cell::bad(dns_word(run, role)?);
+        rows.push(Row { label: "no address".to_owned(), cells });
+    }
+    Some(Group { title, rows })
+}
+
+/// Every address that was tried or found, IPv4 first.
+fn addresses(run: &Run, role: Role) -> BTreeSet<IpAddr> {
+    let mut addrs = BTreeSet::new();
+    for (_, body) in bodies(run) {
+        match body {
+            FactBody::Connect(f) if f.role == role && f.port == port(run, role) => {
+                addrs.insert(f.addr);
+            }
+            FactBody::Dns(f) if f.role == role && f.purpose == DnsPurpose::Address => {
+                addrs.extend(f.addresses());
+            }
+            FactBody::SystemDns(f) if f.role == role => addrs.extend(&f.addresses),
+            _ => {}
+        }
+    }
+    addrs
+}
+
+/// The port whose connects and handshakes count: others (port 80) are beside the point here.
+fn port(run: &Run, role: Role) -> u16 {
+    if role == Role::Target {
+        return run.target.port;
+    }
+    let of_tls = bodies(run).find_map(|(_, body)| match body {
+        FactBody::Tls(f) if f.role == role => Some(f.port),
+        _ => None,
+    });
+    of_tls.unwrap_or(443)
+}
+
+fn row(run: &Run, role: Role, addr: IpAddr) -> Row {
+    let tcp = bodies(run).find_map(|(fact, body)| match body {
+        FactBody::Connect(f) if f.role == role && f.addr == addr && f.port == port(run, role) => {
+            Some(f.failure.as_ref().map_or_else(|| Cell::good(fact.took_ms), |why| Cell::bad(word(why.kind))))
+        }
+        _ => None,
+    });
+    let tls = bodies(run).find_map(|(fact, body)| match body {
+        FactBody::Tls(f) if f.role == role && f.addr == addr && f.port == port(run, role) => {
+            Some(tls_cell(f, fact.took_ms))
+        }
+        _ => None,
+    });
+    let http = |purposes: &[HttpPurpose]| {
+        let cells = bodies(run).filter_map(|(fact, body)| match body {
+            FactBody::Http(f) if f.role == role && f.addr == Some(addr) && purposes.contains(&f.purpose) => {
+                Some(http_cell(f, fact.took_ms))
+            }
+            _ => None,
+        });
+        // Of several exchanges the one that went wrong counts, else the first.
+        cells.reduce(|first, next| if first.tone != Tone::Bad && next.tone == Tone::Bad { next } else { first })
+    };
+    let cells = [
+        dns_cell(run, role, addr),
+        tcp,
+        tls,
+        http(&[HttpPurpose::Health, HttpPurpose::DescribeServer]),
+        http(&[HttpPurpose::ProtectedResource, HttpPurpose::AuthorizationServer]),
+        None,
+    ];
+    Row { label: addr.to_string(), cells: cells.map(|cell| cell.unwrap_or_else(Cell::absent)) }
+}
+
+fn dns_cell(run: &Run, role: Role, addr: IpAddr) -> Option<Cell> {
+    let direct = bodies(run).filter_map(|(fact, body)| match body {
+        FactBody::Dns(f) if f.role == role && f.addresses().contains(&addr) => Some(fact.took_ms),
+        _ => None,
+    });
+    let system = bodies(run).filter_map(|(fact, body)| match body {
+        FactBody::SystemDns(f) if f.role == role && f.addresses.contains(&addr) => Some(fact.took_ms),
+        _ => None,
+    });
+    let given = || {
+        let host = run.target.host.as_ref().filter(|_| role == Role::Target)?;
+        let said = run.settings.resolved_by_user.iter().any(|name| name.eq_ignore_ascii_case(host));
+        said.then(|| Cell { text: "given".to_owned(), tone: Tone::Good })
+    };
+    direct.min().or_else(|| system.min()).map(Cell::good).or_else(given)
+}
+
+/// Why a name led to no address.
+fn dns_word(run: &Run, role: Role) -> Option<&'static str> {
+    let direct = bodies(run).find_map(|(_, body)| match body {
+        FactBody::Dns(DnsFact { role: r, purpose: DnsPurpose::Address, outcome, .. }) if *r == role => {
+            Some(match outcome {
+                DnsOutcome::Answer | DnsOutcome::NoData => "no data",
+                DnsOutcome::NxDomain => "no name",
+                DnsOutcome::ServFail => "servfail",
+                DnsOutcome::Refused => "refused",
+                DnsOutcome::Timeout => "silent",
+                DnsOutcome::Unreachable => "no route",
+                DnsOutcome::OtherCode | DnsOutcome::Malformed => "failed",
+            })
+        }
+        _ => None,
+    });
+    direct.or_else(|| {
+        bodies(run).find_map(|(_, body)| match body {
+            FactBody::SystemDns(f) if f.role == role => Some(match f.outcome {
+                SystemDnsOutcome::Answer | SystemDnsOutcome::NotFound => "no name",
+                SystemDnsOutcome::TryAgain => "servfail",
+                SystemDnsOutcome::Failed => "failed",
+                SystemDnsOutcome::Timeout => "silent",
+            }),
+            _ => None,
+        })
+    })
+}
+
+/// One word for a failure of the network.
+pub fn word(kind: FailureKind) -> &'static str {
+    match kind {
+        FailureKind::Refused => "refused",
+        FailureKind::Reset => "reset",
+        FailureKind::HostUnreachable => "no host",
+        FailureKind::NetworkUnreachable => "no route",
+        FailureKind::Prohibited => "blocked",
+        FailureKind::Timeout => "silent",
+        FailureKind::Closed => "closed",
+        FailureKind::TlsAlert => "alert",
+        FailureKind::NotTls => "not TLS",
+        FailureKind::NotHttp => "not HTTP",
+        FailureKind::TooLarge => "too big",
+        FailureKind::TooSlow => "too slow",
+        FailureKind::Unresolved => "no name",
+        FailureKind::TlsOther | FailureKind::Other => "failed",
+    }
+}
+
+fn tls_cell(fact: &TlsFact, took_ms: u64) -> Cell {
+    if let Some(failure) = &fact.failure {
+        return Cell::bad(word(failure.kind));
+    }
+    match fact.certificate.as_ref().and_then(certificate_problem) {
+        Some(problem) => Cell::bad(problem),
+        None => Cell::good(took_ms),
+    }
+}
+
+/// What a client would hold against the certificate, in a word.
+pub fn certificate_problem(certificate: &CertificateFact) -> Option<&'static str> {
+    let trusted =
+        |path: PathVerdict| certificate.trust_given || matches!(path, PathVerdict::Trusted | PathVerdict::NoStore);
+    match certificate.validity() {
+        Validity::Expired => Some("expired"),
+        Validity::NotYet => Some("too new"),
+        Validity::Valid if !certificate.name_matches => Some("name"),
+        Validity::Valid if !trusted(certificate.trust_mozilla) || !trusted(certificate.trust_system) => {
+            Some("untrusted")
+        }
+        Validity::Valid => None,
+    }
+}
+
+fn http_cell(fact: &HttpFact, took_ms: u64) -> Cell {
+    if let Some(failure) = &fact.failure {
+        return Cell::bad(word(failure.kind));
+    }
+    let status = fact.status.unwrap_or(0);
+    let body = fact.body.as_ref().map(|body| body.class);
+    match (status, body) {
+        (200, Some(BodyClass::Expected)) => Cell::good(took_ms),
+        (200, Some(class)) => Cell::bad(class.to_string()),
+        (200, None) => Cell::bad("empty"),
+        // Clients do without this document (they take the PDS as its own authorization server).
+        (404, _) if fact.purpose == HttpPurpose::ProtectedResource => Cell::good(took_ms),
+        _ => Cell::bad(status.to_string()),
+    }
+}
+
+/// A PAR and how far it got.
+struct Par<'a> {
+    fact: &'a ParFact,
+    took_ms: u64,
+    stage: Stage,
+}
+
+fn pars(run: &Run, role: Role) -> Vec<Par<'_>> {
+    let of_role = |body: &'_ FactBody| matches!(body, FactBody::Par(f) if f.role == role);
+    let mut found = Vec::new();
+    for (fact, body) in bodies(run).filter(|(_, body)| of_role(body)) {
+        let FactBody::Par(par) = body else { continue };
+        // What the path itself costs: the arm for which the PDS fetches nothing, on the same path.
+        let base = bodies(run).find_map(|(base, body)| match body {
+            FactBody::Par(f) if f.role == role && f.arm == ParArm::Localhost && f.addr == par.addr => {
+                Some(base.took_ms)
+            }
+            _ => None,
+        });
+        let stage = par_stage::stage(par, fact.took_ms, base.unwrap_or(0));
+        found.push(Par { fact: par, took_ms: fact.took_ms, stage });
+    }
+    found
+}
+
+/// Puts the PARs into the rows; returns where the two sides differ.
+fn place_pars(run: &Run, ours: &mut [Group], theirs: &mut [Group]) -> Vec<String> {
+    let target = pars(run, Role::Target);
+    let reference = pars(run, Role::Reference);
+    let mut notes: Vec<(&Text, String)> = Vec::new();
+    for par in &target {
+        let twin = reference.iter().find(|twin| twin.fact.arm == par.fact.arm && twin.fact.client == par.fact.client);
+        let differs = twin.is_some_and(|twin| {
+            !par.stage.is_expected(par.fact.arm) && discriminant(&twin.stage) != discriminant(&par.stage)
+        });
+        place(ours, par, differs);
+        if let (true, Some(twin)) = (differs, twin) {
+            let side =
+                |par: &Par<'_>| format!("{} {} ({} ms)", host_of(&par.fact.server), par.stage.words(), par.took_ms);
+            // One note for each client: of the document nobody asked for before, where there is one.
+            let note = format!("{}; {}", side(par), side(twin));
+            match notes.iter_mut().find(|(client, _)| *client == &par.fact.client) {
+                Some((_, kept)) if par.fact.arm == ParArm::CacheBusted => *kept = note,
+                Some(_) => {}
+                None => notes.push((&par.fact.client, note)),
+            }
+        }
+    }
+    for par in &reference {
+        place(theirs, par, false);
+    }
+    notes.into_iter().map(|(_, note)| note).collect()
+}
+
+fn host_of(origin: &str) -> &str {
+    origin.split_once("://").map_or(origin, |(_, host)| host)
+}
+
+/// The row of its address, else the first row that got as far as HTTP, else the first: of several
+/// PARs on one row the one that got least far is shown.
+fn place(groups: &mut [Group], par: &Par<'_>, differs: bool) {
+    let cell = par_cell(par, differs);
+    let label = par.fact.addr.map(|addr| addr.to_string());
+    // An authorization server of its own comes after the PDS, and is the one that was asked.
+    let mut rows: Vec<&mut Row> = groups.iter_mut().rev().flat_map(|group| &mut group.rows).collect();
+    let index = rows
+        .iter()
+        .position(|row| Some(&row.label) == label.as_ref())
+        .or_else(|| rows.iter().position(|row| row.cells[3].tone == Tone::Good))
+        .or_else(|| (!rows.is_empty()).then_some(0));
+    let Some(slot) = index.map(|index| &mut rows[index].cells[5]) else { return };
+    let is_worse = slot.tone == Tone::Good && cell.tone == Tone::Bad;
+    let is_starred = cell.text.ends_with('*') && !slot.text.ends_with('*');
+    // The localhost arm measures the way there; the document arms are what a login does.
+    let is_login = slot.tone == cell.tone && par.fact.arm == ParArm::AsNamed && !slot.text.ends_with('*');
+    if slot.is_absent() || is_worse || is_starred || is_login {
+        *slot = cell;
+    }
+}
+
+fn par_cell(par: &Par<'_>, differs: bool) -> Cell {
+    if par.stage.is_expected(par.fact.arm) {
+        return Cell::good(par.took_ms);
+    }
+    let word = match &par.stage {
+        Stage::NoRoute(kind) => word(*kind).to_owned(),
+        Stage::NotAPds | Stage::ServerError => par.fact.status.map_or("no".to_owned(), |code| code.to_string()),
+        Stage::RequestRefused => "refused".to_owned(),
+        Stage::ClientIdRefused => "bad id".to_owned(),
+        Stage::DocumentNotObtained(_) => "no doc".to_owned(),
+        Stage::DocumentRefused(_) => "bad doc".to_owned(),
+        Stage::KeysNotObtained => "no keys".to_owned(),
+        Stage::Scope => "scope".to_owned(),
+        _ => "failed".to_owned(),
+    };
+    Cell::bad(if differs { format!("{word}*") } else { word })
+}

@@ -1,0 +1,77 @@
+//! Every measurement on one line, in order of time: the elapsed times say who gave up.
+
+use pdsdoctor_probes::{
+    fact::{Fact, FactBody, Failure},
+    record::Run,
+};
+
+use super::{Ink, Page};
+use crate::render::grid::{certificate_problem, word};
+
+/// Shows it.
+pub(super) fn show(page: &mut Page, run: &Run) {
+    let mut facts: Vec<&Fact> = run.facts.iter().collect();
+    facts.sort_by_key(|fact| fact.started_ms);
+    for fact in facts {
+        let times = format!("{:>6} +{:<6}", fact.started_ms, fact.took_ms);
+        let line = format!("{} {} {}", fact.id, fact.probe, what(&fact.body));
+        page.labelled_in(0, (&times, Ink::Dim), 15, &line, Ink::Plain);
+    }
+    page.text(0, "Milliseconds: when it began, how long it took.", Ink::Dim);
+}
+
+fn outcome(failure: Option<&Failure>, well: &str) -> String {
+    match failure {
+        None => well.to_owned(),
+        Some(failure) if failure.detail.is_empty() => word(failure.kind).to_owned(),
+        Some(failure) => format!("{} ({})", word(failure.kind), failure.detail),
+    }
+}
+
+fn what(body: &FactBody) -> String {
+    match body {
+        FactBody::OwnNetwork(f) => {
+            let source = f.source.map_or("a route".to_owned(), |source| format!("sends from {source}"));
+            format!("{}: {}", f.family, outcome(f.failure.as_ref(), &source))
+        }
+        FactBody::Resolver(f) => {
+            let servers: Vec<String> = f.servers.iter().map(ToString::to_string).collect();
+            let problem = f.problem.as_deref().map_or(String::new(), |problem| format!(" ({problem})"));
+            format!(
+                "name servers: {}{problem}",
+                if servers.is_empty() { "none".to_owned() } else { servers.join(", ") }
+            )
+        }
+        FactBody::Dns(f) => {
+            let records: Vec<&str> = f.records.iter().map(|record| record.as_str()).collect();
+            let attempt = if f.attempt > 1 { format!(" (attempt {})", f.attempt) } else { String::new() };
+            format!("{} {} @{}{attempt}: {} {}", f.name, f.record_type, f.server, f.outcome, records.join(", "))
+        }
+        FactBody::SystemDns(f) => {
+            let addrs: Vec<String> = f.addresses.iter().map(ToString::to_string).collect();
+            format!("{} by the system resolver: {} {}", f.name, f.outcome, addrs.join(", "))
+        }
+        FactBody::Connect(f) => {
+            format!("{} {} port {}: {}", f.host, f.addr, f.port, outcome(f.failure.as_ref(), "connected"))
+        }
+        FactBody::Tls(f) => {
+            let version = f.version.as_deref().unwrap_or("handshake done");
+            let problem = f.certificate.as_ref().and_then(certificate_problem);
+            let problem = problem.map_or(String::new(), |problem| format!(", certificate: {problem}"));
+            format!("{} at {} port {}: {}{problem}", f.sni, f.addr, f.port, outcome(f.failure.as_ref(), version))
+        }
+        FactBody::Http(f) => {
+            let addr = f.addr.map_or(String::new(), |addr| format!(" at {addr}"));
+            let class = f.body.as_ref().map_or(String::new(), |body| format!(", {} body", body.class));
+            let status = format!("{}{class}", f.status.unwrap_or(0));
+            format!("{} {}{addr}: {}", f.method, f.url, outcome(f.failure.as_ref(), &status))
+        }
+        FactBody::Par(f) => {
+            let error = f.error.as_deref().unwrap_or(if f.accepted { "accepted" } else { "no OAuth answer" });
+            let text = f.description.as_deref().map_or(String::new(), |text| format!(": {text}"));
+            let status = format!("{} {error}{text}", f.status.unwrap_or(0));
+            format!("{} {} for {}: {}", f.endpoint, f.arm, f.client_id, outcome(f.failure.as_ref(), &status))
+        }
+        _ => String::new(),
+    }
+}

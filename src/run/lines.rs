@@ -1,0 +1,176 @@
+//! One line per address: connect, TLS, HTTP.
+
+use std::{net::IpAddr, sync::Arc};
+
+use pdsdoctor_probes::{
+    fact::{FailureKind, ProbeName, Role},
+    http_fact::{BodyClass, Content, HttpFact, HttpPurpose},
+    outside::{
+        http::{self, Line},
+        tcp, tls,
+    },
+};
+use tokio::{sync::mpsc, task::JoinSet};
+
+use super::{Context, addresses::addresses};
+
+/// An address that answered.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    /// The address.
+    pub(super) addr: IpAddr,
+    /// `_health` was answered as a PDS does.
+    pub(super) healthy: bool,
+    /// `describeServer`, if it was understood: service DID and handle domains.
+    pub(super) described: Option<(Option<String>, Vec<String>)>,
+}
+
+/// What is asked on a line.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// `_health` only (the reference).
+    Health,
+    /// `_health` and `describeServer`, and port 80 (the target).
+    Full,
+}
+
+/// Starts a line for every address of the host. Each answer comes as it is there; the channel ends
+/// when all lines have.
+pub(super) fn lines(
+    context: &Arc<Context>,
+    role: Role,
+    host: &str,
+    port: u16,
+    depth: Depth,
+) -> mpsc::UnboundedReceiver<Answer> {
+    let (to, from) = mpsc::unbounded_channel();
+    let (context, host) = (Arc::clone(context), host.to_owned());
+    tokio::spawn(async move {
+        let mut addrs = addresses(&context, ProbeName::Dns, role, &host, port);
+        let mut tasks = JoinSet::new();
+        while let Some(addr) = addrs.recv().await {
+            if !context.can_try(addr) {
+                continue;
+            }
+            if !context.measures(ProbeName::Tcp) {
+                continue;
+            }
+            if depth == Depth::Full && context.measures(ProbeName::Port80) && port == 443 {
+                let (context, host) = (Arc::clone(&context), host.clone());
+                tasks.spawn(async move {
+                    let purpose = HttpPurpose::PlainPort80;
+                    http::plain_get(&context.net, ProbeName::Port80, role, &host, addr, 80, purpose).await;
+                });
+            }
+            let (context, host, to) = (Arc::clone(&context), host.clone(), to.clone());
+            tasks.spawn(async move {
+                if let Some(answer) = line(&context, role, &host, port, addr, depth, &to).await {
+                    let _ = to.send(answer);
+                }
+            });
+        }
+        while tasks.join_next().await.is_some() {}
+    });
+    from
+}
+
+/// Examines one address. An answer as of a PDS goes out at once, any other is returned at the end.
+async fn line(
+    context: &Context,
+    role: Role,
+    host: &str,
+    port: u16,
+    addr: IpAddr,
+    depth: Depth,
+    to: &mpsc::UnboundedSender<Answer>,
+) -> Option<Answer> {
+    let net = &context.net;
+    let mut answer = Answer { addr, healthy: false, described: None };
+    if !context.measures(ProbeName::Tls) {
+        // The fact is all that is wanted; the connection is closed again.
+        drop(tcp::connect(net, ProbeName::Tcp, role, host, addr, port).await);
+        return None;
+    }
+    let mut open = open(context, ProbeName::Tcp, role, host, host, port, addr).await?;
+    if !context.measures(ProbeName::Http) {
+        return None;
+    }
+    let mut answered = false;
+    if depth == Depth::Full {
+        let path = "/xrpc/com.atproto.server.describeServer";
+        let described = open.get(net, ProbeName::Http, HttpPurpose::DescribeServer, path).await;
+        answered = described.failure.is_none();
+        answer.healthy = is_expected(&described);
+        if let Some(Content::DescribeServer { did, available_user_domains }) = &described.content {
+            answer.described = Some((
+                did.as_ref().map(ToString::to_string),
+                available_user_domains.iter().map(ToString::to_string).collect(),
+            ));
+        }
+        // What waits for a PDS need not wait for the second answer.
+        if answer.healthy {
+            let _ = to.send(answer.clone());
+        }
+    }
+    let mut health = open.get(net, ProbeName::Http, HttpPurpose::Health, "/xrpc/_health").await;
+    // A server may close after each answer; that is its right (RFC 9112, section 9.6).
+    if answered
+        && health.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Closed)
+        && let Some(mut again) = self::open(context, ProbeName::Http, role, host, host, port, addr).await
+    {
+        health = again.get(net, ProbeName::Http, HttpPurpose::Health, "/xrpc/_health").await;
+    }
+    if answer.healthy {
+        return None;
+    }
+    answer.healthy = is_expected(&health);
+    (answered || health.failure.is_none()).then_some(answer)
+}
+
+/// Connects and shakes hands; `None` where either failed (the facts say why). When the TLS port does
+/// not speak TLS, it is asked in plain HTTP, to prove it.
+pub(super) async fn open(
+    context: &Context,
+    probe: ProbeName,
+    role: Role,
+    host: &str,
+    sni: &str,
+    port: u16,
+    addr: IpAddr,
+) -> Option<Line> {
+    let net = &context.net;
+    let stream = tcp::connect(net, probe, role, host, addr, port).await.ok()?;
+    let tls_probe = if probe == ProbeName::Tcp { ProbeName::Tls } else { probe };
+    let handshake = tls::handshake(net, tls_probe, role, stream, sni, &["http/1.1"]).await;
+    let Some(stream) = handshake.stream else {
+        // Servers without TLS answer a handshake with HTTP, or hang up. One that is silent is not
+        // asked again: a dead path costs one time limit.
+        let kind = handshake.fact.failure.map(|failure| failure.kind);
+        if matches!(kind, Some(FailureKind::NotTls | FailureKind::Closed | FailureKind::Reset)) {
+            http::plain_get(net, tls_probe, role, sni, addr, port, HttpPurpose::PlainOnTlsPort).await;
+        }
+        return None;
+    };
+    Line::open(net, role, sni, addr, port, stream, true).await.ok()
+}
+
+/// The answer is of the kind that a PDS gives.
+pub(super) fn is_expected(fact: &HttpFact) -> bool {
+    fact.status == Some(200) && fact.body.as_ref().is_some_and(|body| body.class == BodyClass::Expected)
+}
+
+/// The first address that answers as a PDS, or, when none does, the first that answers at all.
+/// Every answer is passed on to `each`.
+pub(super) async fn first_working(
+    from: &mut mpsc::UnboundedReceiver<Answer>,
+    good_enough: impl Fn(&Answer) -> bool,
+) -> Option<Answer> {
+    let mut first = None;
+    while let Some(answer) = from.recv().await {
+        if good_enough(&answer) {
+            return Some(answer);
+        }
+        first = first.or(Some(answer));
+    }
+    first
+}

@@ -1,0 +1,190 @@
+//! From a target to facts: which probe starts when. Each starts the moment what it needs is there:
+//! per address, connect, TLS and HTTP are a line of their own; the first line that answers as a PDS
+//! feeds OAuth and handles at once; a dead path costs one time limit in total.
+
+mod addresses;
+mod clients;
+mod handles;
+mod identity;
+mod lines;
+mod oauth;
+mod reference;
+mod target;
+
+use std::{
+    hash::{BuildHasher, Hasher, RandomState},
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
+};
+
+use pdsdoctor_probes::{
+    fact::{Family, ProbeName, Vantage},
+    identifier::TargetInput,
+    net::{Net, Observer},
+    outside::{
+        dns::{self, Resolvers},
+        own_network::own_network,
+    },
+    record::{Ended, RUN_SCHEMA, Reference, Run, Settings, Target, TargetKind},
+    roots::Roots,
+    text::Text,
+};
+use strum::IntoEnumIterator;
+use tokio::{sync::oneshot, time};
+
+use crate::options::CheckOptions;
+
+/// Who we are, to the servers we ask (design, section 6).
+pub const USER_AGENT: &str = concat!("pdsdoctor/", env!("CARGO_PKG_VERSION"), " (+", env!("CARGO_PKG_REPOSITORY"), ")");
+
+/// What every part of a run shares.
+struct Context {
+    net: Net,
+    options: CheckOptions,
+    resolvers: Resolvers,
+    /// This machine can send on the family, and the user allows it.
+    has_v4: bool,
+    has_v6: bool,
+    /// A label nobody has: what a wildcard must answer for.
+    label: String,
+    /// Any resolver has said anything: asking for more names is not in vain.
+    resolver_answered: AtomicBool,
+    found: Mutex<Found>,
+}
+
+/// What is known so far; a run that is cut short reports it.
+struct Found {
+    target: Target,
+    reference: Option<Reference>,
+}
+
+impl Context {
+    fn measures(&self, probe: ProbeName) -> bool {
+        self.options.probes.contains(&probe)
+    }
+
+    /// Can and may this address be tried from here?
+    fn can_try(&self, addr: IpAddr) -> bool {
+        match Family::of(addr) {
+            Family::V4 => self.has_v4 || addr.is_loopback(),
+            Family::V6 => self.has_v6 || addr.is_loopback(),
+        }
+    }
+
+    fn found(&self) -> MutexGuard<'_, Found> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Measures. Ends early, with what is there, at the time limit or when `interrupt` fires.
+pub async fn check(
+    options: &CheckOptions,
+    roots: Roots,
+    observer: Arc<dyn Observer>,
+    interrupt: oneshot::Receiver<()>,
+) -> Run {
+    let started = jiff::Timestamp::now();
+    let net = Net::new(Vantage::Here, roots, USER_AGENT.to_owned(), observer);
+    let has_v4 = own_network(&net, Family::V4) && !options.only_v6;
+    let has_v6 = own_network(&net, Family::V6) && !options.only_v4;
+    let resolvers = dns::configured_resolvers(&net, &options.nameservers);
+    let label = format!("pdsdoctor-{:08x}", random() & 0xffff_ffff);
+    let context = Arc::new(Context {
+        net: net.clone(),
+        options: options.clone(),
+        resolvers,
+        has_v4,
+        has_v6,
+        label: label.clone(),
+        resolver_answered: AtomicBool::new(false),
+        found: Mutex::new(Found { target: unresolved(options), reference: None }),
+    });
+
+    let work = everything(Arc::clone(&context));
+    tokio::pin!(work);
+    let interrupted = async {
+        // A sender that is gone means that nobody can interrupt any more.
+        if interrupt.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    let ended = tokio::select! {
+        biased;
+        () = &mut work => Ended::Complete,
+        () = interrupted => Ended::Interrupted,
+        () = time::sleep(options.timeout) => Ended::TimeLimit,
+    };
+    // Taken before the work is dropped: what is in flight must be known.
+    let (facts, not_measured) = net.take(match ended {
+        Ended::Interrupted => "stopped by the user",
+        _ => "the time limit of the run came",
+    });
+    let elapsed_ms = net.elapsed_ms();
+    let found = context.found();
+    let mut run = Run {
+        schema: RUN_SCHEMA.to_owned(),
+        version: Text::new(env!("CARGO_PKG_VERSION")),
+        started: Text::new(&started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
+        elapsed_ms,
+        ended,
+        target: found.target.clone(),
+        reference: found.reference.clone(),
+        settings: settings(options, &label),
+        facts,
+        not_measured,
+    };
+    run.put_in_order();
+    run
+}
+
+/// The four lines of a run: the target, the reference, the applications' documents, and what joins them.
+async fn everything(context: Arc<Context>) {
+    let clients = clients::Clients::start(&context);
+    let reference = reference::examine(&context, &clients);
+    let target = target::examine(&context, &clients);
+    tokio::join!(reference, target);
+    clients.finish().await;
+}
+
+fn unresolved(options: &CheckOptions) -> Target {
+    let (kind, host, port, handle, did) = match &options.target {
+        TargetInput::Did(did) => (TargetKind::Did, None, 443, None, Some(did.as_str())),
+        TargetInput::Handle(handle) => (TargetKind::Handle, None, 443, Some(handle.as_str()), None),
+        TargetInput::Url { host, port } => (TargetKind::Host, Some(host.as_str()), *port, None, None),
+        TargetInput::Name(name) => (TargetKind::Host, Some(name.as_str()), 443, None, None),
+    };
+    Target {
+        input: Text::new(&options.input),
+        kind,
+        host: host.map(Text::new),
+        port,
+        origin: host.map(|host| Text::new(&origin(host, port))),
+        handle: handle.map(Text::new),
+        did: did.map(Text::new),
+    }
+}
+
+fn settings(options: &CheckOptions, label: &str) -> Settings {
+    Settings {
+        only_v4: options.only_v4,
+        only_v6: options.only_v6,
+        no_reference: options.no_reference,
+        no_third_party: options.no_third_party,
+        resolved_by_user: options.resolve.iter().map(|resolve| Text::new(&resolve.host)).collect(),
+        nameservers_given: !options.nameservers.is_empty(),
+        client_ids: options.client_ids.iter().map(|id| Text::new(id)).collect(),
+        left_out: ProbeName::iter().filter(|probe| !options.probes.contains(probe)).collect(),
+        sample_label: Text::new(label),
+    }
+}
+
+/// `https://host` or `https://host:port`; the default port is left out, as an origin has it (RFC 6454).
+fn origin(host: &str, port: u16) -> String {
+    let host = if host.parse::<std::net::Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.to_owned() };
+    if port == 443 { format!("https://{host}") } else { format!("https://{host}:{port}") }
+}
+
+/// 64 random bits. Only for labels and cache busters: nothing secret rests on it.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}

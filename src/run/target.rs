@@ -1,0 +1,205 @@
+//! The target: what it is, and everything that is asked of it.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use pdsdoctor_probes::{
+    dns_fact::{DnsPurpose, RecordType},
+    fact::{ProbeName, Role},
+    identifier::TargetInput,
+    limits,
+    outside::dns::{self, Question},
+    record::TargetKind,
+    text::Text,
+};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::{
+    Context,
+    clients::{Clients, https_host},
+    handles, identity,
+    lines::{Answer, Depth, first_working, lines},
+    oauth, origin,
+};
+
+/// How many labels upwards the zone and CAA records are looked for.
+const PARENTS: usize = 4;
+
+/// When a resolver that has said nothing is taken for dead: one visible attempt.
+const PATIENCE_MS: u64 = limits::DNS_QUERY.as_millis() as u64;
+
+/// Examines whatever the user named.
+pub(super) async fn examine(context: &Arc<Context>, clients: &Clients) {
+    match &context.options.target {
+        TargetInput::Url { host, port } => {
+            let answers = lines(context, Role::Target, host, *port, Depth::Full);
+            pds(context, clients, host, *port, answers, None).await;
+        }
+        TargetInput::Did(did) => did_target(context, clients, did).await,
+        TargetInput::Handle(handle) => {
+            let did = handles::verify(context, ProbeName::Identity, Role::Handle, handle, None).await;
+            if let Some(did) = did {
+                did_target(context, clients, &did).await;
+            } else if let Some((parent, answers, first)) = pds_above(context, handle).await {
+                pds(context, clients, &parent, 443, answers, Some(first)).await;
+            }
+        }
+        TargetInput::Name(name) => look(context, clients, name).await,
+    }
+}
+
+/// Host name or handle? Decided by looking: does it answer as a PDS, does it carry a DID?
+async fn look(context: &Arc<Context>, clients: &Clients, name: &str) {
+    let mut answers = lines(context, Role::Target, name, 443, Depth::Full);
+    if !context.measures(ProbeName::Identity) {
+        return pds(context, clients, name, 443, answers, None).await;
+    }
+    let (first, txt) = tokio::join!(
+        first_working(&mut answers, |answer| answer.healthy),
+        identity::handle_txt(context, ProbeName::Identity, Role::Handle, name),
+    );
+    let answers_as_pds = first.as_ref().is_some_and(|answer| answer.healthy);
+    let is_its_own_pds = first.as_ref().is_some_and(|answer| names_itself(answer, name));
+    if is_its_own_pds {
+        return pds(context, clients, name, 443, answers, first).await;
+    }
+    let did = match txt.did {
+        Some(did) => Some(did),
+        // Where no address gave any answer, the same question would wait for the same silence again.
+        None if first.is_none() => None,
+        None => identity::well_known(context, ProbeName::Identity, Role::Handle, name).await.did,
+    };
+    let did = match did {
+        None if answers_as_pds => None,
+        None if !txt.candidates.is_empty() => identity::most_likely(context, name, &txt.candidates).await,
+        None if txt.definite => identity::misplaced_txt(context, ProbeName::Identity, Role::Handle, name).await,
+        did => did,
+    };
+    if did.is_none() && txt.any && !answers_as_pds {
+        // A record that holds no DID at all: a handle all the same, and that is what is wrong with it.
+        is_handle(context, name, None);
+        while answers.recv().await.is_some() {}
+        return;
+    }
+    let Some(did) = did else {
+        // A handle without any record of its own may still be one of the PDS above it.
+        if first.is_none()
+            && let Some((parent, answers, first)) = pds_above(context, name).await
+        {
+            is_handle(context, name, None);
+            return pds(context, clients, &parent, 443, answers, Some(first)).await;
+        }
+        return pds(context, clients, name, 443, answers, first).await;
+    };
+    let endpoint = identity::document_of(context, &did).await.and_then(|document| https_host(&document.pds?));
+    match endpoint {
+        // A PDS whose own name is also somebody's handle.
+        Some((host, 443)) if host == name => pds(context, clients, name, 443, answers, first).await,
+        None if answers_as_pds => pds(context, clients, name, 443, answers, first).await,
+        endpoint => {
+            is_handle(context, name, Some(&did));
+            let rest = async { while answers.recv().await.is_some() {} };
+            let there = async {
+                if let Some((host, port)) = endpoint {
+                    let answers = lines(context, Role::Target, &host, port, Depth::Full);
+                    pds(context, clients, &host, port, answers, None).await;
+                }
+            };
+            tokio::join!(rest, there);
+        }
+    }
+}
+
+/// The PDS one label up, if there is one and it offers handles like this name.
+async fn pds_above(context: &Arc<Context>, name: &str) -> Option<(String, UnboundedReceiver<Answer>, Answer)> {
+    let (_, parent) = name.split_once('.')?;
+    if !parent.contains('.') || !context.resolver_answered.load(Ordering::Relaxed) {
+        return None;
+    }
+    let mut answers = lines(context, Role::Target, parent, 443, Depth::Full);
+    let first = first_working(&mut answers, |answer| answer.healthy).await?;
+    let domain = format!(".{parent}");
+    let offers = matches!(&first.described, Some((_, domains)) if domains.contains(&domain));
+    offers.then(|| (parent.to_owned(), answers, first))
+}
+
+/// The name turned out to be a handle: its host need not be a PDS.
+fn is_handle(context: &Context, name: &str, did: Option<&str>) {
+    let mut found = context.found();
+    found.target.kind = TargetKind::Handle;
+    found.target.handle = Some(Text::new(name));
+    found.target.did = did.map(Text::new);
+    found.target.host = None;
+    found.target.origin = None;
+}
+
+/// `describeServer` names this very host as its own (`did:web:<host>`, the reference PDS's default).
+fn names_itself(answer: &Answer, name: &str) -> bool {
+    matches!(&answer.described, Some((Some(did), _)) if did.strip_prefix("did:web:") == Some(name))
+}
+
+async fn did_target(context: &Arc<Context>, clients: &Clients, did: &str) {
+    context.found().target.did = Some(Text::new(did));
+    let Some(endpoint) = identity::document_of(context, did).await.and_then(|document| document.pds) else { return };
+    let Some((host, port)) = https_host(&endpoint) else { return };
+    let answers = lines(context, Role::Target, &host, port, Depth::Full);
+    pds(context, clients, &host, port, answers, None).await;
+}
+
+/// Everything that is asked of a PDS, once its host is known. `first` is an answer already taken
+/// from `answers`.
+async fn pds(
+    context: &Arc<Context>,
+    clients: &Clients,
+    host: &str,
+    port: u16,
+    mut answers: UnboundedReceiver<Answer>,
+    first: Option<Answer>,
+) {
+    {
+        let mut found = context.found();
+        found.target.host = Some(Text::new(host));
+        found.target.port = port;
+        found.target.origin = Some(Text::new(&origin(host, port)));
+    }
+    let deeper = async {
+        let working = match first {
+            Some(answer) => Some(answer),
+            None => first_working(&mut answers, |answer| answer.healthy).await,
+        };
+        if let Some(working) = working {
+            let domains = working.described.as_ref().map(|(_, domains)| domains.clone()).unwrap_or_default();
+            tokio::join!(
+                oauth::examine(context, clients, oauth::TARGET, host, port, working.addr),
+                handles::examine(context, host, port, working.addr, &domains),
+            );
+        }
+        while answers.recv().await.is_some() {}
+    };
+    tokio::join!(deeper, zone(context, host));
+}
+
+/// The name servers of the zone, and who may issue certificates: asked upwards from the host.
+async fn zone(context: &Arc<Context>, host: &str) {
+    if !context.measures(ProbeName::Dns) || host.parse::<std::net::IpAddr>().is_ok() {
+        return;
+    }
+    let Some(server) = context.resolvers.servers.first().copied() else { return };
+    // A resolver that was silent until now has been waited for long enough.
+    if context.net.elapsed_ms() >= PATIENCE_MS && !context.resolver_answered.load(Ordering::Relaxed) {
+        return;
+    }
+    let mut names = vec![host];
+    while let Some((_, parent)) = names.last().and_then(|name| name.split_once('.')) {
+        if !parent.contains('.') || names.len() == PARENTS {
+            break;
+        }
+        names.push(parent);
+    }
+    let asked = names.into_iter().flat_map(|name| {
+        [(DnsPurpose::Zone, RecordType::Ns), (DnsPurpose::Caa, RecordType::Caa)].map(|(purpose, record_type)| {
+            let question = Question { role: Role::Target, purpose, name: name.to_owned(), record_type };
+            async move { dns::ask(&context.net, ProbeName::Dns, server, &question).await }
+        })
+    });
+    futures_util::future::join_all(asked).await;
+}
