@@ -1,12 +1,14 @@
 //! The judging half, on runs that no network made: every cause, its healthy twin, its look-alikes.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+mod catalogue;
 mod change;
 mod facts;
 mod handles;
 mod invariants;
 mod login;
 mod names;
+mod properties;
 mod reach;
 mod side;
 mod tls;
