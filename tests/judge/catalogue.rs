@@ -168,3 +168,14 @@ fn every_code_is_found_somewhere() {
     let unsaid: Vec<&Code> = found.difference(&said).filter(|code| !side.contains(code)).collect();
     assert!(unsaid.is_empty(), "found and not said: {unsaid:?}");
 }
+
+/// `PDSDOCTOR_SEEDS=fuzz/corpus/saved_run cargo test --test judge -- --ignored seeds`
+#[test]
+#[ignore = "writes seeds for the fuzz target saved_run"]
+fn seeds() {
+    let folder = std::env::var("PDSDOCTOR_SEEDS").expect("PDSDOCTOR_SEEDS names a folder");
+    fs::create_dir_all(&folder).unwrap();
+    for (index, (_, run)) in runs().into_iter().enumerate() {
+        fs::write(Path::new(&folder).join(format!("{index}.json")), serde_json::to_vec(&run).unwrap()).unwrap();
+    }
+}

@@ -7,6 +7,7 @@ mod facts;
 mod handles;
 mod invariants;
 mod login;
+mod mutants;
 mod names;
 mod properties;
 mod reach;

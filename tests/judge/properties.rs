@@ -10,10 +10,7 @@ use pdsdoctor::{
         rank::rank,
         rules::{Found, RULES, this_side},
     },
-    render::{
-        report,
-        style::{Detail, Style},
-    },
+    render::report,
     saved,
 };
 use pdsdoctor_probes::{
@@ -24,31 +21,10 @@ use proptest::prelude::*;
 use serde_json::Value;
 use strum::IntoEnumIterator;
 
-use crate::catalogue::runs;
-
-/// A small generator, so that a failure can be had again from its number.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        // splitmix64
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.roll() % n.max(1) as u64) as usize
-    }
-
-    fn shuffle<T>(&mut self, items: &mut [T]) {
-        for i in (1..items.len()).rev() {
-            items.swap(i, self.below(i + 1));
-        }
-    }
-}
+use crate::{
+    catalogue::runs,
+    mutants::{Dice, STYLES, mutant, survives},
+};
 
 fn findings(run: &Run) -> Vec<Cause> {
     let evidence = Evidence::new(run);
@@ -65,7 +41,7 @@ fn findings(run: &Run) -> Vec<Cause> {
 
 #[test]
 fn the_order_of_facts_does_not_matter() {
-    let mut dice = Dice(1);
+    let mut dice = Dice::new(1);
     for (name, run) in runs() {
         let expected = diagnose(&run);
         for _ in 0..8 {
@@ -198,154 +174,10 @@ proptest! {
         ranked_well(&found);
         let expected = rank(found.clone());
         let mut shuffled = found;
-        Dice(seed).shuffle(&mut shuffled);
+        Dice::new(seed).shuffle(&mut shuffled);
         let again = rank(shuffled);
         prop_assert_eq!(&again, &expected);
         prop_assert!(expected.is_sorted_by_key(|cause| std::cmp::Reverse(cause.impact)));
-    }
-}
-
-const HOSTILE: &[&str] = &[
-    "",
-    " ",
-    ".",
-    "..",
-    "*",
-    "_atproto.",
-    "did:",
-    "did=did:plc:x",
-    "https://",
-    "https://[::1",
-    "https://a:99999/",
-    "\u{1b}[2J\u{202e}",
-    "at://",
-    "\u{0}",
-    "0",
-    "f18446744073709551616",
-    "NaN",
-    "*.*",
-    "a.a.a.a.a.a.a.a.a.a.a",
-    "pds.example.com",
-    "tngl.sh",
-    "https://pds.example.com",
-    "::ffff:0:0",
-    "fe80::1",
-    "127.0.0.1",
-    "64:ff9b::1",
-];
-
-/// Values of fields that know only some: others would make a file that cannot be read.
-fn values_of(key: &str) -> Option<&'static [&'static str]> {
-    Some(match key {
-        "role" => &["target", "target_auth_server", "handle_sample", "handle", "hosted_handle", "reference", "client"],
-        "outcome" => &["timeout"],
-        "class" => &["expected", "json", "html", "text", "empty", "binary"],
-        "arm" => &["localhost", "cache_busted", "as_named"],
-        "trust_system" | "trust_mozilla" => &["trusted", "unknown_issuer", "chain_expired", "invalid", "no_store"],
-        "record_type" => &["A", "AAAA", "TXT", "NS", "CNAME"],
-        "ended" => &["complete", "time_limit", "interrupted"],
-        "probe" => &["dns", "tcp", "tls", "http", "handles", "identity", "oauth-discovery", "par", "client-document"],
-        "family" => &["v4", "v6"],
-        "addr" | "source" => &["8.8.8.8", "10.0.0.1", "::1", "2a01:4f8:1:2::11", "64:ff9b::1", "0.0.0.0"],
-        "server" => &["9.9.9.9:53", "[::1]:53", "192.168.1.1:53"],
-        "kind" | "purpose" | "document" | "schema" | "vantage" => &[],
-        _ => return None,
-    })
-}
-
-/// Changes one place of a document: another value of its kind, nothing, or another part of the document.
-fn mutate(key: &str, value: &mut Value, dice: &mut Dice) {
-    match value {
-        Value::Object(map) if !map.is_empty() => {
-            let key = map.keys().nth(dice.below(map.len())).cloned().unwrap();
-            let optional = matches!(
-                key.as_str(),
-                "failure"
-                    | "status"
-                    | "content"
-                    | "body"
-                    | "alert"
-                    | "certificate"
-                    | "error"
-                    | "description"
-                    | "zone"
-                    | "records"
-                    | "cname_chain"
-                    | "addresses"
-                    | "source"
-                    | "date_offset_ms"
-                    | "headers"
-            );
-            // The body of a fact and of an answer have one name.
-            let whole = map[&key].get("kind").is_some();
-            if optional && !whole && dice.below(3) == 0 {
-                map.remove(&key);
-            } else {
-                mutate(&key, &mut map[&key], dice);
-            }
-        }
-        Value::Array(list) if !list.is_empty() => {
-            let at = dice.below(list.len());
-            match dice.below(20) {
-                0 => drop(list.remove(at)),
-                1 => {
-                    let copy = list[at].clone();
-                    list.push(copy);
-                }
-                2 => {
-                    let other = dice.below(list.len());
-                    list.swap(at, other);
-                }
-                _ => mutate(key, &mut list[at], dice),
-            }
-        }
-        Value::String(text) => {
-            if let Some(values) = values_of(key) {
-                if !values.is_empty() {
-                    *text = values[dice.below(values.len())].to_owned();
-                }
-                return;
-            }
-            *text = match dice.below(4) {
-                0 => HOSTILE[dice.below(HOSTILE.len())].to_owned(),
-                1 => text.chars().rev().collect(),
-                2 => text.repeat(3),
-                _ => format!("{text}{}", HOSTILE[dice.below(HOSTILE.len())]),
-            };
-        }
-        Value::Number(_) => {
-            let numbers: &[i64] = match key {
-                "status" => &[0, 200, 301, 403, 404, 429, 500, 502, 503, 504, 530, 999],
-                "port" => &[0, 80, 443, 65_535],
-                "attempt" => &[0, 1, 2, 255],
-                "not_before" | "not_after" | "judged_at" | "date_offset_ms" => {
-                    &[0, 1, -1, i64::MAX, i64::MIN, 4_000, -400_000, 1_780_000_000]
-                }
-                _ => &[0, 1, 250, 10_000, i64::MAX],
-            };
-            *value = Value::from(numbers[dice.below(numbers.len())]);
-        }
-        Value::Bool(flag) => *flag = !*flag,
-        _ => {}
-    }
-}
-
-const STYLES: [Style; 2] = [
-    Style { width: 80, color: true, unicode: true, detail: Detail::Verbose },
-    Style { width: 40, color: false, unicode: false, detail: Detail::Normal },
-];
-
-/// Judging and showing end, twice the same, whatever the run says.
-fn survives(run: &Run) {
-    let diagnosis = diagnose(run);
-    assert_eq!(diagnosis, diagnose(run));
-    for style in &STYLES {
-        for format in [Format::Text, Format::Json] {
-            let shown = report(run, &diagnosis, format, style);
-            assert!(!shown.is_empty());
-            let obeyed = |c: char| c.is_control() && c != '\n' && !(style.color && c == '\u{1b}');
-            assert!(!shown.contains(obeyed), "{shown:?}");
-        }
     }
 }
 
@@ -361,18 +193,8 @@ fn judging_survives_every_mutant() {
         let text = saved::to_json(&run).unwrap();
         let original: Value = serde_json::from_str(&text).unwrap();
         for seed in 0..mutants() {
-            let mut dice = Dice(seed.wrapping_mul(977) ^ name.len() as u64);
-            let mut mutant = original.clone();
-            for _ in 0..=dice.below(16) {
-                // Mostly the facts: they are what is judged.
-                match mutant["facts"].as_array().map(Vec::len) {
-                    Some(count) if count > 0 && dice.below(8) != 0 => {
-                        let at = dice.below(count);
-                        mutate("facts", &mut mutant["facts"][at], &mut dice);
-                    }
-                    _ => mutate("", &mut mutant, &mut dice),
-                }
-            }
+            let mut dice = Dice::new(seed.wrapping_mul(977) ^ name.len() as u64);
+            let mutant = mutant(&original, &mut dice);
             let Ok(run) = saved::parse(mutant.to_string().as_bytes()) else { continue };
             read += 1;
             survives(&run);
@@ -389,7 +211,7 @@ fn judging_survives_every_mutant() {
 /// Any subset of the facts of any run: a run that was cut short, or a part of it that was left out.
 #[test]
 fn judging_survives_missing_facts() {
-    let mut dice = Dice(7);
+    let mut dice = Dice::new(7);
     for (_, run) in runs() {
         for keep in [90, 70, 40, 10] {
             let mut less = run.clone();
