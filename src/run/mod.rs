@@ -12,6 +12,7 @@ mod reference;
 mod target;
 
 use std::{
+    collections::HashSet,
     hash::{BuildHasher, Hasher, RandomState},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
@@ -56,6 +57,8 @@ struct Context {
 struct Found {
     target: Target,
     reference: Option<Reference>,
+    /// Names whose zone was asked about.
+    zones_asked: HashSet<String>,
 }
 
 impl Context {
@@ -97,7 +100,7 @@ pub async fn check(
         has_v6,
         label: label.clone(),
         resolver_answered: AtomicBool::new(false),
-        found: Mutex::new(Found { target: unresolved(options), reference: None }),
+        found: Mutex::new(Found { target: unresolved(options), reference: None, zones_asked: HashSet::new() }),
     });
 
     let work = everything(Arc::clone(&context));

@@ -6,7 +6,6 @@ use pdsdoctor_probes::{
     dns_fact::{DnsPurpose, RecordType},
     fact::{ProbeName, Role},
     identifier::TargetInput,
-    limits,
     outside::dns::{self, Question},
     record::TargetKind,
     text::Text,
@@ -24,9 +23,6 @@ use super::{
 /// How many labels upwards the zone and CAA records are looked for.
 const PARENTS: usize = 4;
 
-/// When a resolver that has said nothing is taken for dead: one visible attempt.
-const PATIENCE_MS: u64 = limits::DNS_QUERY.as_millis() as u64;
-
 /// Examines whatever the user named.
 pub(super) async fn examine(context: &Arc<Context>, clients: &Clients) {
     match &context.options.target {
@@ -43,7 +39,10 @@ pub(super) async fn examine(context: &Arc<Context>, clients: &Clients) {
                 pds(context, clients, &parent, 443, answers, Some(first)).await;
             }
         }
-        TargetInput::Name(name) => look(context, clients, name).await,
+        // The zone is asked about at once: where its servers are silent, that costs no time of its own.
+        TargetInput::Name(name) => {
+            tokio::join!(look(context, clients, name), zone(context, name));
+        }
     }
 }
 
@@ -83,6 +82,7 @@ async fn look(context: &Arc<Context>, clients: &Clients, name: &str) {
     let Some(did) = did else {
         // A handle without any record of its own may still be one of the PDS above it.
         if first.is_none()
+            && txt.definite
             && let Some((parent, answers, first)) = pds_above(context, name).await
         {
             is_handle(context, name, None);
@@ -184,8 +184,7 @@ async fn zone(context: &Arc<Context>, host: &str) {
         return;
     }
     let Some(server) = context.resolvers.servers.first().copied() else { return };
-    // A resolver that was silent until now has been waited for long enough.
-    if context.net.elapsed_ms() >= PATIENCE_MS && !context.resolver_answered.load(Ordering::Relaxed) {
+    if !context.found().zones_asked.insert(host.to_owned()) {
         return;
     }
     let mut names = vec![host];

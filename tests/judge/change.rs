@@ -16,7 +16,6 @@ use crate::{facts::*, world::World};
 
 /// What the judging said, with the run it is about.
 pub struct Judged {
-    pub run: Run,
     pub diagnosis: Diagnosis,
 }
 
@@ -203,7 +202,7 @@ impl World {
         let run = self.finished();
         let diagnosis = diagnose(&run);
         crate::invariants::hold(&run, &diagnosis);
-        Judged { run, diagnosis }
+        Judged { diagnosis }
     }
 
     /// The first cause is this one. Gives back the judgement for more.

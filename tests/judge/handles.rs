@@ -11,10 +11,10 @@ use pdsdoctor_probes::{
 
 use crate::world::*;
 
-const BOB: &str = "bob.example.org";
-const OTHER_DID: &str = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa";
+pub(crate) const BOB: &str = "bob.example.org";
+pub(crate) const OTHER_DID: &str = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa";
 
-fn is_about_accounts(fact: &Fact) -> bool {
+pub(crate) fn is_about_accounts(fact: &Fact) -> bool {
     match &fact.body {
         FactBody::Dns(body) => body.role == Role::HostedHandle,
         FactBody::SystemDns(body) => body.role == Role::HostedHandle,
@@ -27,12 +27,12 @@ fn is_about_accounts(fact: &Fact) -> bool {
     }
 }
 
-fn without_accounts() -> World {
+pub(crate) fn without_accounts() -> World {
     healthy().without(is_about_accounts)
 }
 
 /// No wildcard: neither the random label nor alice resolves.
-fn without_wildcard() -> World {
+pub(crate) fn without_wildcard() -> World {
     healthy().unnamed(SAMPLE, DnsOutcome::NxDomain).unnamed(ALICE, DnsOutcome::NxDomain)
 }
 
@@ -111,7 +111,7 @@ fn a_txt_record_hides_the_name_from_the_wildcard() {
     own.is_well();
 }
 
-fn shown_for_handles(change: impl Fn(&mut pdsdoctor_probes::tls_fact::CertificateFact)) -> World {
+pub(crate) fn shown_for_handles(change: impl Fn(&mut pdsdoctor_probes::tls_fact::CertificateFact)) -> World {
     healthy()
         .tls(SAMPLE, |tls| {
             tls.failure = None;
@@ -172,7 +172,7 @@ fn a_slow_first_certificate_is_no_fault() {
         .is_well();
 }
 
-fn alices_txt(records: &'static [&'static str]) -> World {
+pub(crate) fn alices_txt(records: &'static [&'static str]) -> World {
     healthy().dns("_atproto.alice.pds.example.com", |dns| {
         dns.outcome = DnsOutcome::Answer;
         dns.records = records.iter().map(|record| t(record)).collect();
@@ -224,7 +224,7 @@ fn txt_and_well_known_disagree() {
 }
 
 /// An account on a domain of its own without any working way, and the record at another name.
-fn misplaced(at: &'static str, did: &'static str) -> World {
+pub(crate) fn misplaced(at: &'static str, did: &'static str) -> World {
     healthy().with(|world| {
         world.account(BOB, OTHER_DID, &[], None);
         let records = [format!("did={did}")];
@@ -270,7 +270,7 @@ fn a_handle_that_nothing_verifies() {
     cut.never_says(Code::HandleUnverified);
 }
 
-fn with_handle(also_known_as: &'static [&'static str], endpoint: &'static str) -> World {
+pub(crate) fn with_handle(also_known_as: &'static [&'static str], endpoint: &'static str) -> World {
     healthy().with(|world| {
         world.run.target.kind = TargetKind::Handle;
         world.run.target.input = t(ALICE);
@@ -287,7 +287,7 @@ fn with_handle(also_known_as: &'static [&'static str], endpoint: &'static str) -
     })
 }
 
-const OWN: &str = "https://pds.example.com";
+pub(crate) const OWN: &str = "https://pds.example.com";
 
 #[test]
 fn the_way_from_a_handle_to_its_pds() {
@@ -310,7 +310,7 @@ fn the_way_from_a_handle_to_its_pds() {
     with_handle(&["at://alice.pds.example.com"], "https://pds.example.com/").is_well();
 }
 
-fn lost(status: u16) -> World {
+pub(crate) fn lost(status: u16) -> World {
     with_handle(&[], "")
         .without(|fact| {
             !matches!(&fact.body, FactBody::OwnNetwork(_) | FactBody::Resolver(_))

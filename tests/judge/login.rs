@@ -11,20 +11,20 @@ use pdsdoctor_probes::{
 use crate::world::*;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Ref {
+pub(crate) enum Ref {
     Strong,
     Entryway,
     None,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Own {
+pub(crate) enum Own {
     Good,
     Bad,
     None,
 }
 
-fn world(target_gets: bool, reference: Ref, reference_gets: bool, own: Own) -> World {
+pub(crate) fn world(target_gets: bool, reference: Ref, reference_gets: bool, own: Own) -> World {
     let refused = not_obtained("");
     let refused = (400, "invalid_client_metadata", refused.as_str());
     let mut world = healthy();

@@ -1,12 +1,15 @@
 //! The judging half, on runs that no network made: every cause, its healthy twin, its look-alikes.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+mod catalogue;
 mod change;
 mod facts;
 mod handles;
 mod invariants;
 mod login;
+mod mutants;
 mod names;
+mod properties;
 mod reach;
 mod side;
 mod tls;

@@ -9,7 +9,7 @@ use pdsdoctor_probes::{
 use crate::world::*;
 
 /// The PDS's name has no address; nothing behind it is measured.
-fn absent(outcome: DnsOutcome) -> World {
+pub(crate) fn absent(outcome: DnsOutcome) -> World {
     healthy().unnamed(PDS, outcome).only_up_to_tls()
 }
 
@@ -98,7 +98,7 @@ fn addresses_given_by_the_user_put_dns_out_of_question() {
     world.is_well();
 }
 
-fn tunnel(ns: &'static str) -> World {
+pub(crate) fn tunnel(ns: &'static str) -> World {
     absent(DnsOutcome::NoData).each(|fact| {
         if let FactBody::Dns(body) = &mut fact.body {
             if body.name.as_str() == PDS && body.purpose == DnsPurpose::Address {
@@ -123,9 +123,9 @@ fn a_tunnel_that_is_down_at_cloudflare_is_another_matter() {
     tunnel("ada.ns.cloudflare.com").finds(Code::DnsNoAddress, Impact::Broken, Confidence::Confirmed);
 }
 
-const LAN: &str = "192.168.1.5";
+pub(crate) const LAN: &str = "192.168.1.5";
 
-fn at(addr: &str) -> World {
+pub(crate) fn at(addr: &str) -> World {
     let addr = addr.to_owned();
     healthy()
         .without(|fact| match &fact.body {

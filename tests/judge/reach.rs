@@ -9,7 +9,7 @@ use pdsdoctor_probes::{
 
 use crate::world::*;
 
-fn all_closed(kind: FailureKind, took_ms: u64) -> World {
+pub(crate) fn all_closed(kind: FailureKind, took_ms: u64) -> World {
     healthy()
         .closed(PDS_V4, kind, took_ms)
         .closed(PDS_V6, kind, took_ms)
@@ -17,7 +17,7 @@ fn all_closed(kind: FailureKind, took_ms: u64) -> World {
 }
 
 /// A machine with a public address: no router of its own stands between.
-fn on_a_server(world: World) -> World {
+pub(crate) fn on_a_server(world: World) -> World {
     world.each(|fact| {
         if let FactBody::OwnNetwork(body) = &mut fact.body
             && body.family == Family::V4
@@ -126,7 +126,7 @@ fn no_ipv6_here_says_nothing() {
     world.is_well();
 }
 
-fn only_v6() -> World {
+pub(crate) fn only_v6() -> World {
     let gone = |addr: IpAddr| addr == ip(PDS_V4);
     healthy()
         .each(|fact| match &mut fact.body {
@@ -180,7 +180,7 @@ fn only_ipv6_is_not_said_where_the_a_record_could_not_be_asked() {
     world.never_says(Code::V6OnlyHost);
 }
 
-fn at_v6(world: World, status: u16, class: BodyClass) -> World {
+pub(crate) fn at_v6(world: World, status: u16, class: BodyClass) -> World {
     world.each(|fact| {
         if let FactBody::Http(body) = &mut fact.body
             && body.addr == Some(ip(PDS_V6))
@@ -191,7 +191,7 @@ fn at_v6(world: World, status: u16, class: BodyClass) -> World {
     })
 }
 
-fn other_certificate(world: World, addr: &'static str) -> World {
+pub(crate) fn other_certificate(world: World, addr: &'static str) -> World {
     world.each(|fact| {
         if let FactBody::Tls(body) = &mut fact.body
             && body.addr == ip(addr)

@@ -10,7 +10,7 @@ use pdsdoctor_probes::{
 
 use crate::world::*;
 
-fn all_names_fail(outcome: DnsOutcome) -> World {
+pub(crate) fn all_names_fail(outcome: DnsOutcome) -> World {
     let world = healthy().without(|fact| {
         !matches!(
             fact.body,
@@ -34,7 +34,7 @@ fn all_names_fail(outcome: DnsOutcome) -> World {
     })
 }
 
-fn every_connect(world: World, kind: FailureKind) -> World {
+pub(crate) fn every_connect(world: World, kind: FailureKind) -> World {
     world
         .each(|fact| {
             if let FactBody::Connect(body) = &mut fact.body {
@@ -45,7 +45,7 @@ fn every_connect(world: World, kind: FailureKind) -> World {
         .without(|fact| fact.probe == ProbeName::Handles)
 }
 
-fn without_routes(world: World) -> World {
+pub(crate) fn without_routes(world: World) -> World {
     world.each(|fact| {
         if let FactBody::OwnNetwork(body) = &mut fact.body {
             body.source = None;
@@ -121,7 +121,7 @@ fn getaddrinfo_works_where_direct_questions_do_not() {
     world.is_well();
 }
 
-fn intercepted(world: World, by_system: PathVerdict) -> World {
+pub(crate) fn intercepted(world: World, by_system: PathVerdict) -> World {
     [PDS, REF, ALICE].iter().fold(world, |world, name| {
         world.cert(name, |cert| {
             cert.issuer = t("CN=Corporate Proxy CA");

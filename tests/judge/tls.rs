@@ -10,11 +10,11 @@ use pdsdoctor_probes::{
 use crate::world::*;
 
 /// No handshake: nothing above it.
-fn no_handshake(change: impl Fn(&mut pdsdoctor_probes::tls_fact::TlsFact)) -> World {
+pub(crate) fn no_handshake(change: impl Fn(&mut pdsdoctor_probes::tls_fact::TlsFact)) -> World {
     healthy().only_up_to_tls().tls(PDS, change)
 }
 
-fn failing(kind: FailureKind, words: &'static str) -> World {
+pub(crate) fn failing(kind: FailureKind, words: &'static str) -> World {
     no_handshake(move |tls| {
         tls.failure = Some(Failure::new(kind, words));
         tls.certificate = None;
@@ -70,7 +70,7 @@ fn a_handshake_that_fails_otherwise() {
     );
 }
 
-fn private_ca(cert: &mut CertificateFact) {
+pub(crate) fn private_ca(cert: &mut CertificateFact) {
     cert.issuer = t("CN=Caddy Local Authority - ECC Intermediate");
     cert.chain_subjects = vec![t("CN=Caddy Local Authority - ECC Intermediate")];
     cert.public_ca_marks = false;
@@ -133,7 +133,7 @@ fn the_intermediate_is_missing() {
     world.finds(Code::TlsInternalOrDefaultCa, Impact::Broken, Confidence::Confirmed);
 }
 
-fn expired(cert: &mut CertificateFact) {
+pub(crate) fn expired(cert: &mut CertificateFact) {
     cert.not_before = NOW - 100 * DAY;
     cert.not_after = NOW - 10 * DAY;
 }

@@ -10,7 +10,7 @@ use pdsdoctor_probes::{
 use crate::world::*;
 
 /// Every XRPC request to the PDS's name gets this; there is nothing beyond.
-fn xrpc(status: u16, class: BodyClass, excerpt: &'static str) -> World {
+pub(crate) fn xrpc(status: u16, class: BodyClass, excerpt: &'static str) -> World {
     let world = healthy().without(|fact| {
         matches!(fact.probe, ProbeName::Handles)
             || matches!(fact.probe, ProbeName::OauthDiscovery | ProbeName::Par)
@@ -25,7 +25,7 @@ fn xrpc(status: u16, class: BodyClass, excerpt: &'static str) -> World {
         .fold(world, |world, purpose| world.http(Role::Target, purpose, |body| answer(body, status, class, excerpt)))
 }
 
-fn own_error(body: &mut HttpFact, status: u16, error: &str) {
+pub(crate) fn own_error(body: &mut HttpFact, status: u16, error: &str) {
     answer(body, status, BodyClass::Json, "{\"error\"");
     body.content = Some(Content::XrpcError { error: t(error), message: None });
 }
@@ -122,7 +122,7 @@ fn no_answer_after_the_handshake() {
     }
 }
 
-fn clock(world: World, roles: &[Role], offset_ms: i64) -> World {
+pub(crate) fn clock(world: World, roles: &[Role], offset_ms: i64) -> World {
     world.each(|fact| {
         if let FactBody::Http(body) = &mut fact.body
             && roles.contains(&body.role)
@@ -132,7 +132,7 @@ fn clock(world: World, roles: &[Role], offset_ms: i64) -> World {
     })
 }
 
-const OTHERS: [Role; 2] = [Role::Reference, Role::Client];
+pub(crate) const OTHERS: [Role; 2] = [Role::Reference, Role::Client];
 
 #[test]
 fn the_pdss_clock_is_off() {
@@ -178,7 +178,7 @@ fn a_cached_document_does_not_carry_the_pdss_clock() {
         .is_well();
 }
 
-fn documents(change: impl Fn(&mut HttpFact)) -> World {
+pub(crate) fn documents(change: impl Fn(&mut HttpFact)) -> World {
     [HttpPurpose::ProtectedResource, HttpPurpose::AuthorizationServer]
         .into_iter()
         .fold(healthy(), |world, purpose| world.http(Role::Target, purpose, &change))
@@ -235,7 +235,7 @@ fn the_documents_cannot_be_had() {
     );
 }
 
-fn server(change: impl Fn(&mut pdsdoctor_probes::http_fact::AuthorizationServerContent)) -> World {
+pub(crate) fn server(change: impl Fn(&mut pdsdoctor_probes::http_fact::AuthorizationServerContent)) -> World {
     healthy().http(Role::Target, HttpPurpose::AuthorizationServer, |body| {
         if let Some(Content::AuthorizationServer(document)) = &mut body.content {
             change(document);
@@ -282,10 +282,10 @@ fn metadata_that_breaks_the_profile() {
     );
 }
 
-const ENTRYWAY: &str = "https://login.example.net";
+pub(crate) const ENTRYWAY: &str = "https://login.example.net";
 
 /// A PDS that leaves logins to an entryway mounts no OAuth routes of its own.
-fn with_own_entryway() -> World {
+pub(crate) fn with_own_entryway() -> World {
     healthy()
         .http(Role::Target, HttpPurpose::ProtectedResource, |body| {
             body.content = Some(Content::ProtectedResource {

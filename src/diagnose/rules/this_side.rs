@@ -192,6 +192,7 @@ fn knows_nothing(evidence: &Evidence<'_>) -> Option<Cause> {
             "This machine cannot resolve names: its name server denies even names that exist.",
         )
         .saw(format!("{}: no such name, says the name server", super::list(names)))
+        .settle("the same names, asked of another name server")
         .because(denied.iter().map(|seen| seen.id()).take(12))
         .remedy(Remedy::new(
             "Use a resolver that knows the internet, or log in to this network first",

@@ -14,13 +14,7 @@ use crate::diagnose::{
 };
 
 pub(super) const RULE: Rule = Rule {
-    codes: &[
-        Code::PdsUnreachable,
-        Code::AddressUnreachable,
-        Code::PdsNotAnswering,
-        Code::HandlesUnreachable,
-        Code::TargetUnresolved,
-    ],
+    codes: &[Code::PdsUnreachable, Code::AddressUnreachable, Code::PdsNotAnswering, Code::TargetUnresolved],
     judge,
 };
 

@@ -1,0 +1,181 @@
+//! At least one world for every code that a rule can find: what the properties are tried on.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use pdsdoctor::diagnose::{Code, rules::RULES};
+use pdsdoctor_probes::{
+    dns_fact::DnsOutcome,
+    fact::{FailureKind, Role},
+    http_fact::BodyClass,
+    par_fact::ParArm,
+    record::Run,
+    tls_fact::PathVerdict,
+};
+
+use crate::{
+    handles, login, names, reach, side, tls, web,
+    world::{ALICE_DID, PDS, PDS_V4, PDS_V6, World, alert, answer, healthy, no_answer, not_obtained, t},
+};
+
+/// Every world, by name.
+pub fn worlds() -> Vec<(&'static str, World)> {
+    let refused = not_obtained("");
+    let refused = (400, "invalid_client_metadata", refused.as_str());
+    vec![
+        ("healthy", healthy()),
+        ("no network", side::without_routes(side::all_names_fail(DnsOutcome::Unreachable))),
+        ("nothing answers", side::every_connect(healthy(), FailureKind::Timeout)),
+        ("resolver broken", side::all_names_fail(DnsOutcome::ServFail)),
+        ("resolver denies everything", side::all_names_fail(DnsOutcome::NxDomain)),
+        ("intercepted", side::intercepted(healthy(), PathVerdict::UnknownIssuer)),
+        ("intercepted, trusted", side::intercepted(healthy(), PathVerdict::Trusted)),
+        ("no name", names::absent(DnsOutcome::NxDomain)),
+        ("no address", names::absent(DnsOutcome::NoData)),
+        ("zone fails", names::absent(DnsOutcome::ServFail)),
+        ("tunnel", names::tunnel("ns1.provider.net")),
+        ("private", names::at(names::LAN).closed(names::LAN, FailureKind::Timeout, 4_000).only_up_to_tls()),
+        ("private and reached", names::at(names::LAN)),
+        ("closed", reach::on_a_server(reach::all_closed(FailureKind::Timeout, 4_000))),
+        ("closed, behind NAT", reach::all_closed(FailureKind::Timeout, 4_000)),
+        ("refused", reach::all_closed(FailureKind::Refused, 20)),
+        ("IPv4 closed", healthy().closed(PDS_V4, FailureKind::Timeout, 4_000)),
+        ("IPv6 closed", healthy().closed(PDS_V6, FailureKind::Timeout, 4_000)),
+        ("IPv6 closed, no control", healthy().closed(PDS_V6, FailureKind::Timeout, 4_000).without_reference()),
+        ("only IPv6", reach::only_v6()),
+        ("stale AAAA", reach::other_certificate(reach::at_v6(healthy(), 404, BodyClass::Html), PDS_V6)),
+        ("stale A", reach::other_certificate(healthy(), PDS_V4)),
+        ("502 at one address", reach::at_v6(healthy(), 502, BodyClass::Html)),
+        ("plain HTTP", tls::failing(FailureKind::NotTls, "not TLS")),
+        ("alert", tls::no_handshake(|it| alert(it, "InternalError"))),
+        ("handshake silent", tls::failing(FailureKind::Timeout, "silence")),
+        ("private CA", healthy().cert(PDS, tls::private_ca)),
+        ("private CA, no control", healthy().cert(PDS, tls::private_ca).without_reference()),
+        ("expired", healthy().cert(PDS, tls::expired)),
+        ("not yet valid", healthy().cert(PDS, |it| it.not_before = it.judged_at + 1_000)),
+        ("wrong name", healthy().cert(PDS, |it| it.name_matches = false)),
+        (
+            "chain",
+            healthy().cert(PDS, |it| {
+                it.chain_length = 1;
+                it.chain_subjects.clear();
+                it.trust_mozilla = PathVerdict::UnknownIssuer;
+                it.trust_system = PathVerdict::UnknownIssuer;
+            }),
+        ),
+        ("upstream down", web::xrpc(502, BodyClass::Html, "<html>")),
+        ("redirects", web::xrpc(301, BodyClass::Html, "<html>")),
+        ("not a PDS", web::xrpc(404, BodyClass::Html, "<html>")),
+        ("own error", web::xrpc(500, BodyClass::Json, "{}")),
+        ("clock", web::clock(healthy(), &[Role::Target], -600_000)),
+        ("clock, no control", web::clock(healthy(), &[Role::Target], -600_000).without_reference()),
+        ("routes missing", web::documents(|it| answer(it, 404, BodyClass::Html, "<html>"))),
+        ("documents fail", web::documents(|it| no_answer(it, FailureKind::Timeout))),
+        ("origin", web::server(|it| it.issuer = Some(t("http://localhost:3000")))),
+        ("profile", web::server(|it| it.token_endpoint = None)),
+        ("entryway", web::with_own_entryway()),
+        ("PAR fails", healthy().par(Role::Target, ParArm::Localhost, (500, "server_error", "Server error"), 20)),
+        ("egress", login::world(false, login::Ref::Strong, true, login::Own::Good)),
+        ("egress, entryway", login::world(false, login::Ref::Entryway, true, login::Own::Good)),
+        ("egress, alone", login::world(false, login::Ref::None, true, login::Own::Good)),
+        ("app", login::world(false, login::Ref::Strong, false, login::Own::Bad)),
+        ("app, fetched here", login::world(false, login::Ref::Strong, false, login::Own::Good)),
+        ("cannot tell", login::world(false, login::Ref::None, true, login::Own::None)),
+        ("now and then", healthy().par(Role::Target, ParArm::AsNamed, refused, 300)),
+        ("cached", healthy().par(Role::Target, ParArm::CacheBusted, refused, 300)),
+        ("scopes", healthy().pars(Role::Target, (400, "invalid_client_metadata", "Unsupported scope \"x\""), 300)),
+        ("no wildcard", handles::without_wildcard()),
+        (
+            "no wildcard, other domain",
+            handles::without_wildcard().with(|world| {
+                world.account(handles::BOB, handles::OTHER_DID, &[], None);
+            }),
+        ),
+        (
+            "empty non-terminal",
+            healthy().unnamed(crate::world::ALICE, DnsOutcome::NoData).dns("_atproto.alice.pds.example.com", |dns| {
+                dns.outcome = DnsOutcome::Answer;
+                dns.records = vec![t(&format!("did={ALICE_DID}"))];
+            }),
+        ),
+        (
+            "one level",
+            handles::shown_for_handles(|it| {
+                it.names = vec![t("*.example.com")];
+                it.name_matches = false;
+            }),
+        ),
+        (
+            "no certificate for handles",
+            handles::shown_for_handles(|it| {
+                it.names = vec![t(PDS)];
+                it.name_matches = false;
+            }),
+        ),
+        (
+            "two records",
+            handles::alices_txt(&["did=did:plc:ewvi7nxzyoun6zhxrhs64oiz", "did=did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"]),
+        ),
+        ("malformed record", handles::alices_txt(&["did:plc:ewvi7nxzyoun6zhxrhs64oiz"])),
+        ("disagree", handles::alices_txt(&["did=did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"])),
+        ("wrong owner", handles::misplaced("_atproto.example.org", handles::OTHER_DID)),
+        ("unverified", handles::misplaced("_atproto.example.org", "did:plc:cccccccccccccccccccccccc")),
+        ("not claimed", handles::with_handle(&["at://else.example"], handles::OWN)),
+        ("endpoint", handles::with_handle(&["at://alice.pds.example.com"], "http://pds.example.com")),
+        ("no DID document", handles::lost(404)),
+        ("directory down", handles::lost(503)),
+        // Faults that meet: each stays where it belongs.
+        ("no wildcard and egress", handles::without_wildcard().pars(Role::Target, refused, 300)),
+        ("expired and IPv6 closed", healthy().closed(PDS_V6, FailureKind::Refused, 20).cert(PDS, tls::expired)),
+        (
+            "clock and origin",
+            web::clock(web::server(|it| it.issuer = Some(t("http://localhost:3000"))), &[Role::Target], 90_000),
+        ),
+    ]
+}
+
+/// The worlds as finished runs, and the runs that the lab has saved.
+pub fn runs() -> Vec<(String, Run)> {
+    let mut runs: Vec<(String, Run)> =
+        worlds().into_iter().map(|(name, world)| (name.to_owned(), world.finished())).collect();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/runs");
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.extension().is_some_and(|kind| kind == "json") {
+            let run = pdsdoctor::saved::read(&path).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
+            runs.push((path.display().to_string(), run));
+        }
+    }
+    runs
+}
+
+/// Every code that a rule says it may find is found in some world, as a cause or as a symptom; and
+/// no rule finds what it does not say.
+#[test]
+fn every_code_is_found_somewhere() {
+    let said: BTreeSet<Code> = RULES.iter().flat_map(|rule| rule.codes.iter().copied()).collect();
+    let mut found = BTreeSet::new();
+    for (_, world) in worlds() {
+        let judged = world.judge();
+        for cause in &judged.diagnosis.causes {
+            found.insert(cause.code);
+            found.extend(cause.symptoms.iter().map(|symptom| symptom.code));
+        }
+    }
+    let missing: Vec<&Code> = said.difference(&found).collect();
+    assert!(missing.is_empty(), "never found: {missing:?}");
+    let side = [Code::ThisSideNoNetwork, Code::ThisSideResolverBroken, Code::ThisSideTlsIntercepted];
+    assert!(side.iter().all(|code| found.contains(code)));
+    let unsaid: Vec<&Code> = found.difference(&said).filter(|code| !side.contains(code)).collect();
+    assert!(unsaid.is_empty(), "found and not said: {unsaid:?}");
+}
+
+/// `PDSDOCTOR_SEEDS=fuzz/corpus/saved_run cargo test --test judge -- --ignored seeds`
+#[test]
+#[ignore = "writes seeds for the fuzz target saved_run"]
+fn seeds() {
+    let folder = std::env::var("PDSDOCTOR_SEEDS").expect("PDSDOCTOR_SEEDS names a folder");
+    fs::create_dir_all(&folder).unwrap();
+    for (index, (_, run)) in runs().into_iter().enumerate() {
+        fs::write(Path::new(&folder).join(format!("{index}.json")), serde_json::to_vec(&run).unwrap()).unwrap();
+    }
+}
