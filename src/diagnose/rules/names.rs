@@ -273,7 +273,9 @@ fn private(evidence: &Evidence<'_>, host: &str, answers: &[Seen<'_, DnsFact>]) -
     if reference_too {
         return None;
     }
-    let all = bad.len() == addrs.len();
+    // Of an address type that could not be asked for nothing is known: there may be a public one.
+    let asked = |kind| answers.iter().any(|seen| seen.body.record_type == kind && seen.body.outcome.is_definite());
+    let all = bad.len() == addrs.len() && asked(RecordType::A) && asked(RecordType::Aaaa);
     let reached =
         evidence.target_lines().iter().any(|line| bad.iter().any(|(addr, _)| *addr == line.addr) && line.connected());
     let shown = list(bad.iter().map(|(addr, kind)| format!("{addr} ({kind})")));
