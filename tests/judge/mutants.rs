@@ -26,7 +26,7 @@ impl Dice {
     /// The bytes decide as long as there are any.
     #[allow(dead_code, reason = "the fuzz target's way")]
     pub fn of(bytes: &[u8]) -> Self {
-        Self { bytes: bytes.to_vec().into_iter(), state: 0 }
+        Self { bytes: Vec::from(bytes).into_iter(), state: 0 }
     }
 
     fn roll(&mut self) -> u64 {
