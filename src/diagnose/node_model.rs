@@ -244,6 +244,11 @@ pub fn predict(situation: &Situation, release: Release, undici: Undici, options:
         free: situation.lookup_ms + situation.stall_ms,
         stalled: situation.stall_ms > 0,
         limit,
+        limit_span: if limit.1 == ABORTED || undici.exact_limit() {
+            (limit.0, limit.0)
+        } else {
+            (CONNECT_LIMIT_MS - CONNECT_LIMIT_EARLY_MS, CONNECT_LIMIT_MS + CONNECT_LIMIT_LATE_MS)
+        },
         attempts: Vec::new(),
         margin: None,
     };
@@ -293,6 +298,7 @@ struct Run {
     free: u64,
     stalled: bool,
     limit: (u64, &'static str),
+    limit_span: (u64, u64),
     attempts: Vec<Attempt>,
     margin: Option<u64>,
 }
@@ -319,8 +325,8 @@ impl Run {
                 (Some((own, error)), None) => (own, named(error)),
                 (None, None) => (u64::MAX, AttemptEnd::Abandoned),
             };
-            if let (Some((own, _)), None) = (own, timer) {
-                self.near(own, self.limit.0);
+            if first.0 != u64::MAX {
+                self.near_the_end(first.0);
             }
             if first.0 >= self.limit.0 { (self.limit.0, AttemptEnd::Abandoned) } else { first }
         };
@@ -332,6 +338,16 @@ impl Run {
     fn near(&mut self, time: u64, limit: u64) {
         let distance = time.abs_diff(limit);
         self.margin = Some(self.margin.map_or(distance, |known| known.min(distance)));
+    }
+
+    /// The same for the limit on the whole, which is a span.
+    fn near_the_end(&mut self, time: u64) {
+        let (from, to) = self.limit_span;
+        if (from..=to).contains(&time) {
+            self.margin = Some(0);
+        } else {
+            self.near(time, if time < from { from } else { to });
+        }
     }
 
     /// The errors that Node collects.
