@@ -16,7 +16,8 @@ use cells::{Question, questions, runs};
 use libtest_mimic::{Arguments, Failed, Trial};
 use pdsdoctor::diagnose::node_model::order::{Configured, Destination, Libc, Source, resolve};
 use pdsdoctor::diagnose::node_model::{
-    Address, Attempt, AttemptEnd, Options, Outcome, Path, Prediction, Release, ResultOrder, SYN_RETRANSMIT_MS, Situation, Undici, predict,
+    Address, Attempt, AttemptEnd, Options, Outcome, Path, Prediction, Release, ResultOrder, SYN_RETRANSMIT_MS,
+    Situation, Undici, predict,
 };
 use pdsdoctor_fixtures::node_grid::{self, Behaviour, Peer, Seen, SeenCell, Vantage};
 
@@ -132,6 +133,9 @@ fn outcome(predicted: &Prediction, cell: &SeenCell) -> Result<(), String> {
             }
         }
     }
+    if let Some(file) = std::env::var_os("PDSDOCTOR_NODE_TIMES") {
+        note(&file, "measurements", 0, 0, 0.0, f64::from(cell.measurements));
+    }
     let (from, to) = predicted.took();
     let to = if to > from { to + LATE_TICKS_MS } else { to };
     within("the time", from, to, cell, cell.after_ms)?;
@@ -186,10 +190,10 @@ fn within(what: &str, from: u64, to: u64, cell: &SeenCell, seen: f64) -> Result<
 
 /// For choosing the tolerances: every predicted and seen time, one a line.
 fn note(file: &std::ffi::OsStr, what: &str, from: u64, to: u64, withheld: f64, seen: f64) {
-    use std::io::Write;
+    use std::io::Write as _;
     let file = std::fs::OpenOptions::new().create(true).append(true).open(file);
     if let Ok(mut file) = file {
-        let _ = writeln!(file, "{what}\t{from}\t{to}\t{seen:.1}\t{withheld:.1}");
+        let _ = file.write_all(format!("{what}\t{from}\t{to}\t{seen:.1}\t{withheld:.1}\n").as_bytes());
     }
 }
 

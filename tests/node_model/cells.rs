@@ -132,12 +132,7 @@ fn numbered(behaviour: Behaviour, rtt_ms: u64, number: u8) -> Peer {
 /// does other things too: here they are 150 and 350, and 320 ms became 370. Its S17 with a timer of 1000 ms is at the edge as well.
 fn table(all: &mut Vec<Question>) {
     let both = |rtt| [v4(rtt), v6(rtt)];
-    let four = [
-        v4(370),
-        numbered(Behaviour::Serves, 370, 2).v4(),
-        v6(370),
-        numbered(Behaviour::Serves, 370, 2).v6(),
-    ];
+    let four = [v4(370), numbered(Behaviour::Serves, 370, 2).v4(), v6(370), numbered(Behaviour::Serves, 370, 2).v6()];
     let lossy = [Peer::new(Behaviour::LosesSyn, 40).v4(), Peer::new(Behaviour::LosesSyn, 40).v6()];
     let patient: &[&str] = &[DEFAULT, PATIENT_1000, PATIENT];
     let rows: &[(&str, Vantage, &[IpAddr], &[&str])] = &[
@@ -220,9 +215,7 @@ fn other_nodes(all: &mut Vec<Question>) {
     const ENABLE: &str = "--enable-network-family-autoselection";
     let wider = [("very-far", vec![v4(800), v6(800)])];
     for vantage in [Vantage::LinkLocal, Vantage::Routed, Vantage::Hole] {
-        for (node, options) in
-            [(Node::V18, DEFAULT), (Node::V18, ENABLE), (Node::V26, DEFAULT), (Node::V26, PATIENT)]
-        {
+        for (node, options) in [(Node::V18, DEFAULT), (Node::V18, ENABLE), (Node::V26, DEFAULT), (Node::V26, PATIENT)] {
             for (label, addresses) in sets().into_iter().chain(wider.clone()) {
                 all.push(Question::new(label, node, vantage, options, &addresses));
             }
@@ -234,7 +227,8 @@ fn other_nodes(all: &mut Vec<Question>) {
 /// wants zstd.
 fn the_pds(all: &mut Vec<Question>) {
     for node in [Node::V24, Node::V26] {
-        for (vantage, options) in [(Vantage::LinkLocal, DEFAULT), (Vantage::LinkLocal, PATIENT), (Vantage::Hole, DEFAULT)]
+        for (vantage, options) in
+            [(Vantage::LinkLocal, DEFAULT), (Vantage::LinkLocal, PATIENT), (Vantage::Hole, DEFAULT)]
         {
             for (label, addresses) in sets() {
                 let question = Question::new(label, node, vantage, options, &addresses);
@@ -255,7 +249,10 @@ fn ways_to_say_it(all: &mut Vec<Question>) {
         ("--no-network-family-autoselection", &["--network-family-autoselection"]),
         ("--no-enable-network-family-autoselection --dns-result-order ipv4first", &[]),
         ("--network-family-autoselection=false --dns-result-order=ipv6first", &[]),
-        ("--max-old-space-size=256 --network-family-autoselection-attempt-timeout=0", &["--dns-result-order=ipv4first"]),
+        (
+            "--max-old-space-size=256 --network-family-autoselection-attempt-timeout=0",
+            &["--dns-result-order=ipv4first"],
+        ),
     ];
     for node in BOTH {
         for (node_options, flags) in forms {

@@ -151,9 +151,8 @@ fn scope(libc: Libc, address: IpAddr) -> u8 {
 fn glibc(a: &Destination, b: &Destination) -> Ordering {
     // A property that is wanted puts its bearer first.
     let wanted = |of: &dyn Fn(&Destination) -> bool| of(b).cmp(&of(a));
-    let matches = |of: &dyn Fn(IpAddr) -> u8| {
-        wanted(&|it| it.source.is_some_and(|source| of(source.address) == of(it.address)))
-    };
+    let matches =
+        |of: &dyn Fn(IpAddr) -> u8| wanted(&|it| it.source.is_some_and(|source| of(source.address) == of(it.address)));
     wanted(&|it| it.source.is_some())
         .then_with(|| matches(&|address| scope(Libc::Glibc, address)))
         .then_with(|| wanted(&|it| !it.source.is_some_and(|source| source.deprecated)))
