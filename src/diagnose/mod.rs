@@ -6,6 +6,7 @@ pub mod evidence;
 mod healthy;
 pub mod judge;
 pub mod net_kinds;
+pub mod node_model;
 pub mod par_stage;
 pub mod rank;
 pub mod rules;
