@@ -164,6 +164,14 @@ pub fn summary(probe: ProbeName) -> &'static str {
         ProbeName::OauthDiscovery => "the two OAuth metadata documents",
         ProbeName::Par => "the first step of a login (PAR), at target and reference",
         ProbeName::ClientDocument => "the app's client metadata, fetched from here",
+        ProbeName::PdsProcess => "on the PDS's machine: its process, its Node, who listens where",
+        ProbeName::ContainerEngine => "on the PDS's machine: Docker or Podman, and the PDS's container",
+        ProbeName::HostNetwork => "on the PDS's machine: interfaces, addresses and routes, container beside host",
+        ProbeName::HostSettings => "on the PDS's machine: kernel settings, now and at the next boot",
+        ProbeName::RaHandler => "on the PDS's machine: who handles router advertisements, who forwards",
+        ProbeName::RouterAdvertisement => "on the PDS's machine: what the routers advertise",
+        ProbeName::NameFiles => "on the PDS's machine: resolv.conf, hosts and their like",
+        ProbeName::Egress => "on the PDS's machine: the way out, from container and host",
     }
 }
 
