@@ -20,7 +20,7 @@ pub struct InterfaceFact {
     pub index: u32,
     /// `veth`, `bridge`, `wireguard` …; `None`: hardware, or what the hypervisor gives for it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub kind: Option<Text>,
+    pub device: Option<Text>,
     /// It is switched on.
     pub up: bool,
     /// A link is there (RFC 2863 "up", or unknown, as of devices that cannot tell).

@@ -219,6 +219,5 @@ fn choose(mut found: Vec<(Candidate, Rank)>) -> Vec<Candidate> {
         groups.push(rank.group);
         chosen.push(candidate);
     }
-    chosen.truncate(FOUND);
     chosen
 }

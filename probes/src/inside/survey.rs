@@ -1,13 +1,19 @@
 //! The whole examination of this machine, in the order in which its parts need each other.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, os::linux::fs::MetadataExt, path::PathBuf, time::Duration};
+
+use tokio::task::JoinHandle;
 
 use super::{
+    advertisement,
     engine::{self, Missing},
     find::{self, Scan},
-    listeners,
+    listeners, managers, name_files,
     namespace::{Namespace, network_here, network_of},
+    network::{self, Network},
     process,
+    read::Root,
+    sysctl::{self, Boot},
 };
 use crate::{
     fact::{FactBody, ProbeName, Vantage},
@@ -28,10 +34,15 @@ pub struct InsideOptions {
     pub command: String,
     /// Sockets of container engines; empty: the usual ones.
     pub engine_sockets: Vec<PathBuf>,
+    /// Destinations whose source addresses are wanted, beside "the internet".
+    pub destinations: Vec<IpAddr>,
+    /// How long to listen for router advertisements ([`advertisement::LISTEN`]); `None`: not at all.
+    pub listen: Option<Duration>,
 }
 
 impl InsideOptions {
-    fn sudo(&self) -> String {
+    /// The line that measures what this user may not.
+    pub fn sudo(&self) -> String {
         let command = if self.command.is_empty() { "pdsdoctor check" } else { &self.command };
         format!("sudo {command}")
     }
@@ -46,6 +57,8 @@ impl InsideOptions {
 pub struct Place {
     /// Its name.
     pub vantage: Vantage,
+    /// The name of its view of files: a container in this machine's network has files of its own.
+    pub files: Vantage,
     /// The namespace.
     pub namespace: Namespace,
     /// A process whose files are those seen there; `None`: this machine's own.
@@ -61,13 +74,49 @@ pub struct PdsProcess {
     pub place: Option<Place>,
 }
 
+impl Place {
+    /// This machine.
+    pub fn here() -> Self {
+        Self { vantage: Vantage::Here, files: Vantage::Here, namespace: Namespace::here(), pid: None }
+    }
+}
+
 /// What was found.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Survey {
     /// The PDSes, the best first.
     pub processes: Vec<PdsProcess>,
     /// This machine's addresses.
     pub own_addresses: Vec<IpAddr>,
+    listening: Option<JoinHandle<()>>,
+}
+
+impl Survey {
+    /// The places from which this machine's PDSes, and this machine itself, see the network.
+    pub fn places(&self) -> Vec<Place> {
+        let mut places = vec![Place::here()];
+        for place in self.processes.iter().filter_map(|process| process.place.clone()) {
+            if !places.iter().any(|known| (&known.vantage, &known.files) == (&place.vantage, &place.files)) {
+                places.push(place);
+            }
+        }
+        places
+    }
+
+    /// Waits for the end of the listen for router advertisements, which runs beside everything else.
+    pub async fn heard(&mut self) {
+        if let Some(listening) = self.listening.take() {
+            let _ = listening.await;
+        }
+    }
+}
+
+impl Drop for Survey {
+    fn drop(&mut self) {
+        if let Some(listening) = &self.listening {
+            listening.abort();
+        }
+    }
 }
 
 /// Why this is the machine of a PDS.
@@ -92,13 +141,100 @@ pub fn is_pds_host(host: &str, addresses: &[IpAddr], own: &[IpAddr], processes: 
     addresses.iter().find(ours).copied().map(HostReason::OwnAddress)
 }
 
-/// Examines this machine: finds the PDS, then measures from here and from where the PDS is.
+/// How long all of it may take: a container may have put anything in the place of a file.
+const SURVEY: Duration = Duration::from_secs(8);
+
+/// Examines this machine: finds the PDS, then measures from here and from where the PDS is. Answers
+/// without waiting for router advertisements: see [`Survey::heard`].
 pub async fn survey(net: &Net, options: &InsideOptions) -> Survey {
     let mut survey = Survey::default();
-    let scan = Namespace::here().run(|| async { find::scan() }).await.unwrap_or_default();
-    survey.processes = processes(net, options, &scan).await;
-    here(net, &survey).await;
+    let all = async {
+        let scan = async { Namespace::here().run(|| async { find::scan() }).await.unwrap_or_default() };
+        let (scan, (network, boot)) = tokio::join!(scan, this_network(net, options));
+        survey.own_addresses = network.addresses();
+        survey.listening = options.listen.map(|time| listen(net, options, &network, time));
+        survey.processes = processes(net, options, &scan).await;
+        let places = survey.places();
+        let ports: Vec<u16> = survey.processes.iter().map(|process| process.fact.effective_port()).collect();
+        let others = futures_util::future::join_all(places.iter().map(|place| one_place(net, options, place, &ports)));
+        let here = Namespace::here();
+        let own = net.clone();
+        let handlers = here.run(move || async move {
+            if let Ok(root) = Root::here() {
+                managers::examine(&own, &network, &scan.daemons, &root, &boot);
+            }
+        });
+        let _ = tokio::join!(others, handlers);
+    };
+    if tokio::time::timeout(SURVEY, all).await.is_err() {
+        net.not_measured(
+            ProbeName::PdsProcess,
+            "the examination of this machine did not end in time",
+            "an idle machine",
+        );
+    }
     survey
+}
+
+/// The network of this machine, and what its files say of the next boot.
+async fn this_network(net: &Net, options: &InsideOptions) -> (Network, Boot) {
+    let (net, destinations) = (net.clone(), options.destinations.clone());
+    let work = move || async move {
+        let boot = Root::here().map(|root| sysctl::boot(&root)).unwrap_or_default();
+        (network::examine(&net, &destinations, &boot).await, boot)
+    };
+    Namespace::here().run(work).await.unwrap_or_default()
+}
+
+/// Starts the listen for router advertisements.
+fn listen(net: &Net, options: &InsideOptions, network: &Network, time: Duration) -> JoinHandle<()> {
+    /// The most interfaces: each costs two small packets.
+    const INTERFACES: usize = 4;
+    let has_link_local = |interface: &&crate::host_fact::InterfaceFact| {
+        let mut addresses = interface.addresses.iter();
+        interface.running
+            && addresses.any(|found| found.addr.is_ipv6() && found.range == crate::host_fact::Range::LinkLocal)
+    };
+    let uplinks = managers::uplinks(&network.interfaces).into_iter().filter(has_link_local);
+    let interfaces: Vec<(Text, u32)> =
+        uplinks.take(INTERFACES).map(|interface| (interface.name.clone(), interface.index)).collect();
+    let (net, sudo) = (net.clone(), options.sudo());
+    // Begun here, so that the thread is in the namespace of whoever asked.
+    let namespace = Namespace::here();
+    tokio::spawn(async move {
+        let there = net.clone();
+        let work = move || async move { advertisement::listen(&there, &interfaces, time).await };
+        if let Err(error) = namespace.run(work).await.and_then(|heard| heard) {
+            let why = format!("router advertisements: {error}");
+            net.not_measured(ProbeName::RouterAdvertisement, &why, &sudo);
+        }
+    })
+}
+
+/// What is measured at each place: who listens, the files, and the network where it is another one.
+async fn one_place(net: &Net, options: &InsideOptions, place: &Place, ports: &[u16]) {
+    let (there, files) = (net.at(place.vantage.clone()), net.at(place.files.clone()));
+    let (ports, destinations, pid) = (ports.to_vec(), options.destinations.clone(), place.pid);
+    let other = place.vantage != Vantage::Here;
+    let new_files = pid.is_none() || place.files != Vantage::Here;
+    let work = move || async move {
+        // Two places in one network differ in their files alone.
+        if other || pid.is_none() {
+            let job = there.begin(ProbeName::PdsProcess, "the listening sockets");
+            job.finish(FactBody::Listeners(listeners::fact("thread-self", &ports)));
+        }
+        if let (true, Ok(root)) = (new_files, pid.map_or_else(Root::here, Root::of)) {
+            let job = files.begin(ProbeName::NameFiles, "the resolver's files");
+            job.finish(FactBody::NameFiles(name_files::read(&root)));
+        }
+        if other {
+            network::examine(&there, &destinations, &Boot::default()).await;
+        }
+    };
+    if let Err(error) = place.namespace.run(work).await {
+        let why = format!("the network of {} may not be entered: {error}", String::from(place.vantage.clone()));
+        net.not_measured(ProbeName::HostNetwork, &why, &options.sudo());
+    }
 }
 
 /// Facts about the PDS processes.
@@ -109,7 +245,7 @@ async fn processes(net: &Net, options: &InsideOptions, scan: &Scan) -> Vec<PdsPr
     } else if let Some(pid) = options.pid {
         found.extend(of_pid(net, options, pid, FoundBy::Pid, "--pid", None).await);
     } else {
-        for candidate in &scan.candidates {
+        for candidate in scan.candidates.iter().take(find::FOUND) {
             found.extend(of_pid(net, options, candidate.pid, FoundBy::Scan, &candidate.because, None).await);
         }
         if found.is_empty() && !scan.unreadable.is_empty() {
@@ -218,12 +354,17 @@ async fn of_container(net: &Net, options: &InsideOptions, wanted: &str) -> Optio
 /// Where a PDS sees the network from.
 fn place(net: &Net, options: &InsideOptions, fact: &ProcessFact) -> Option<Place> {
     let pid = fact.pid;
+    let own = vantage_of(fact);
+    // The same tree of files: a service of this machine, not a container.
+    let tree = |path: String| std::fs::metadata(path).ok().map(|found| (found.st_dev(), found.st_ino()));
+    let shares = tree(format!("/proc/{pid}/root/")) == tree("/".to_owned());
+    let files = if shares { Vantage::Here } else { own.clone() };
     if network_of(pid).is_some() && network_of(pid) == network_here() {
-        return Some(Place { vantage: Vantage::Here, namespace: Namespace::here(), pid: Some(pid) });
+        let pid = (!shares).then_some(pid);
+        return Some(Place { vantage: Vantage::Here, files, namespace: Namespace::here(), pid });
     }
-    let vantage = vantage_of(fact);
     match Namespace::of(pid) {
-        Ok(namespace) => Some(Place { vantage, namespace, pid: Some(pid) }),
+        Ok(namespace) => Some(Place { vantage: own, files, namespace, pid: Some(pid) }),
         Err(_) => {
             let why = format!("the network of process {pid} may not be entered");
             net.not_measured(ProbeName::HostNetwork, &why, &options.sudo());
@@ -238,15 +379,6 @@ pub(super) fn vantage_of(fact: &ProcessFact) -> Vantage {
     match fact.confinement.kind {
         ConfinementKind::None | ConfinementKind::Systemd => Vantage::Process(fact.pid),
         _ => fact.confinement.name.clone().or_else(id).map_or(Vantage::Process(fact.pid), Vantage::Container),
-    }
-}
-
-/// What is measured in the network namespace of this machine.
-async fn here(net: &Net, survey: &Survey) {
-    let job = net.begin(ProbeName::PdsProcess, "the listening sockets");
-    let ports: Vec<u16> = survey.processes.iter().map(|process| process.fact.effective_port()).collect();
-    if let Ok(fact) = Namespace::here().run(move || async move { listeners::fact("thread-self", &ports) }).await {
-        job.finish(FactBody::Listeners(fact));
     }
 }
 

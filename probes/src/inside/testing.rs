@@ -6,6 +6,8 @@ use std::{
     os::unix::process::CommandExt,
     path::PathBuf,
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
 use nix::{
@@ -71,6 +73,9 @@ pub(crate) fn measure<T, F: Future<Output = T>>(work: impl FnOnce(Net) -> F) -> 
     })
 }
 
+/// One at a time: a look at all processes finds those of other tests too.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
 /// A process that calls itself `node`, in this thread's network namespace; killed when dropped.
 pub(crate) struct Process {
     child: Child,
@@ -80,6 +85,9 @@ pub(crate) struct Process {
 impl Process {
     /// Starts it with this environment and nothing else.
     pub(crate) fn node(environment: &[(&str, &str)]) -> Self {
+        while TAKEN.swap(true, Ordering::AcqRel) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let folder = tempfile::tempdir().expect("a folder");
         let program = folder.path().join("node");
         std::fs::copy(PathBuf::from("/bin/sleep"), &program).expect("a copy");
@@ -98,5 +106,6 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        TAKEN.store(false, Ordering::Release);
     }
 }
