@@ -195,4 +195,29 @@ mod tests {
         assert_eq!(of_path("/opt/node-v22.1.0-linux-x64/bin/node").as_deref(), Some("22.1.0"));
         assert_eq!(of_path("/usr/bin/node"), None);
     }
+
+    #[test]
+    fn the_version_is_found_in_headers_then_in_the_program() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |path: &str, bytes: &[u8]| {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+            std::fs::write(path, bytes).expect("a file");
+        };
+        // The mark lies across the border of two pieces.
+        let mut program = vec![b'x'; 1024 * 1024 - 10];
+        program.extend(b"https://nodejs.org/download/release/v24.18.0/node-v24.18.0.tar.gz");
+        program.extend([0; 3000]);
+        write("usr/bin/node", &program);
+        let root = Root::open(folder.path().to_owned()).expect("a root");
+        let of = |from: Option<&str>| find_version(&root, "/usr/bin/node", from.map(Text::new));
+        let found = of(Some("1.2.3")).expect("a version");
+        assert_eq!((found.version.as_str(), found.source), ("24.18.0", NodeVersionSource::Program));
+        let header = "#define NODE_MAJOR_VERSION 22\n#define NODE_MINOR_VERSION 1\n#define NODE_PATCH_VERSION 7\n";
+        write("usr/include/node/node_version.h", header.as_bytes());
+        let found = of(None).expect("a version");
+        assert_eq!((found.version.as_str(), found.source), ("22.1.7", NodeVersionSource::Headers));
+        let found = find_version(&root, "/none", Some(Text::new("1.2.3"))).expect("a version");
+        assert_eq!(found.source, NodeVersionSource::Environment);
+    }
 }
