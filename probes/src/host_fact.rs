@@ -288,7 +288,7 @@ pub struct NameFilesFact {
     /// Servers behind Docker's own resolver, which it notes as a comment (`ExtServers`).
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub upstream: Vec<Text>,
-    /// Entries of `/etc/hosts` other than the usual ones for the machine itself.
+    /// Entries of `/etc/hosts` with a dotted name.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub hosts: Vec<HostsEntry>,
     /// The sources of `hosts:` in `/etc/nsswitch.conf`. musl does not read it.

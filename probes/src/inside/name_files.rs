@@ -68,12 +68,13 @@ fn uncommented(line: &str) -> Option<&str> {
     (!line.is_empty()).then_some(line)
 }
 
-/// An entry, unless it is one that every machine has for itself.
+/// An entry, unless it is one that every machine has for itself. Names without a dot are those of
+/// machines, which is nobody's business: no PDS and no service of one is called so.
 fn hosts_entry(line: &str) -> Option<HostsEntry> {
     let mut words = uncommented(line)?.split_whitespace();
     let addr: std::net::IpAddr = words.next()?.parse().ok()?;
-    let usual = |name: &str| name.starts_with("ip6-") || name == "localhost" || name == "localhost.localdomain";
-    let names: Vec<Text> = words.filter(|name| !usual(name)).take(16).map(|name| Text::limited(name, 253)).collect();
+    let kept = |name: &&str| name.contains('.') && *name != "localhost.localdomain";
+    let names: Vec<Text> = words.filter(kept).take(16).map(|name| Text::limited(name, 253)).collect();
     (!names.is_empty()).then_some(HostsEntry { addr, names })
 }
 
