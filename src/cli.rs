@@ -7,7 +7,6 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use pdsdoctor_probes::fact::ProbeName;
-use strum::IntoEnumIterator;
 
 use crate::{
     diagnose::FailOn,
@@ -289,7 +288,7 @@ pub fn man() -> std::io::Result<String> {
 }
 
 fn probe_parser() -> impl TypedValueParser<Value = ProbeName> {
-    PossibleValuesParser::new(ProbeName::iter().map(<&'static str>::from)).try_map(|name| name.parse::<ProbeName>())
+    PossibleValuesParser::new(ProbeName::of_check().map(<&'static str>::from)).try_map(|name| name.parse::<ProbeName>())
 }
 
 fn fail_on_parser() -> impl TypedValueParser<Value = FailOn> {

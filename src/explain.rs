@@ -143,8 +143,8 @@ pub fn list_causes(style: &Style) -> String {
 /// `list probes`.
 pub fn list_probes(style: &Style) -> String {
     let mut page = Page::new(style);
-    let columns = ProbeName::iter().map(|probe| <&str>::from(probe).len()).max().unwrap_or(0) + 2;
-    for probe in ProbeName::iter() {
+    let columns = ProbeName::of_check().map(|probe| <&str>::from(probe).len()).max().unwrap_or(0) + 2;
+    for probe in ProbeName::of_check() {
         page.labelled_in(0, (probe.into(), Ink::Code), columns, summary(probe), Ink::Plain);
     }
     page.finish()
@@ -164,6 +164,14 @@ pub fn summary(probe: ProbeName) -> &'static str {
         ProbeName::OauthDiscovery => "the two OAuth metadata documents",
         ProbeName::Par => "the first step of a login (PAR), at target and reference",
         ProbeName::ClientDocument => "the app's client metadata, fetched from here",
+        ProbeName::PdsProcess => "on the PDS's machine: its process, its Node, who listens where",
+        ProbeName::ContainerEngine => "on the PDS's machine: Docker or Podman, and the PDS's container",
+        ProbeName::HostNetwork => "on the PDS's machine: interfaces, addresses and routes, container beside host",
+        ProbeName::HostSettings => "on the PDS's machine: kernel settings, now and at the next boot",
+        ProbeName::RaHandler => "on the PDS's machine: who handles router advertisements, who forwards",
+        ProbeName::RouterAdvertisement => "on the PDS's machine: what the routers advertise",
+        ProbeName::NameFiles => "on the PDS's machine: resolv.conf, hosts and their like",
+        ProbeName::Egress => "on the PDS's machine: the way out, from container and host",
     }
 }
 
@@ -174,7 +182,7 @@ mod tests {
     #[test]
     fn the_page_on_probes_has_every_probe_with_its_summary() {
         let page = include_str!("../docs/probes.md");
-        for probe in ProbeName::iter() {
+        for probe in ProbeName::of_check() {
             let row = format!("| `{probe}` | {} |", summary(probe));
             assert!(page.lines().any(|line| line == row), "docs/probes.md lacks: {row}");
         }

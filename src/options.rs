@@ -6,7 +6,6 @@ use std::{
 };
 
 use pdsdoctor_probes::{fact::ProbeName, identifier::TargetInput};
-use strum::IntoEnumIterator;
 
 /// The time limit of a whole run. A PDS may wait 10 s for a dead client document before it answers
 /// a PAR (`@atproto-labs/fetch-node`); finding the way there and back needs a few seconds more.
@@ -72,7 +71,7 @@ pub fn closure(only: &[ProbeName], skip: &[ProbeName]) -> Vec<ProbeName> {
     fn needs(probe: ProbeName, wanted: ProbeName) -> bool {
         probe == wanted || rests_on(probe).iter().any(|below| needs(*below, wanted))
     }
-    ProbeName::iter()
+    ProbeName::of_check()
         .filter(|probe| {
             *probe == ProbeName::OwnNetwork || only.is_empty() || only.iter().any(|asked| needs(*asked, *probe))
         })
@@ -100,7 +99,7 @@ mod tests {
         use ProbeName::{Dns, Http, OwnNetwork, Par, Tcp, Tls};
         assert_eq!(closure(&[Http], &[]), [OwnNetwork, Dns, Tcp, Tls, Http]);
         assert_eq!(closure(&[Dns], &[]), [OwnNetwork, Dns]);
-        assert_eq!(closure(&[], &[]).len(), ProbeName::iter().count());
+        assert_eq!(closure(&[], &[]).len(), ProbeName::of_check().count());
         let without_http = closure(&[], &[Http]);
         assert!(!without_http.contains(&Par) && without_http.contains(&Tls));
     }

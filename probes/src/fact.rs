@@ -4,12 +4,17 @@ use std::{fmt, net::IpAddr, str::FromStr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strum::{Display, EnumIter, EnumString, IntoStaticStr};
+use strum::{Display, EnumIter, EnumString, IntoEnumIterator, IntoStaticStr};
 
 use crate::{
     dns_fact::{DnsFact, ResolverFact, SystemDnsFact},
+    host_fact::{
+        ForwardingFact, InterfaceFact, NameFilesFact, RaHandlerFact, RouterAdvertisementFact, RoutesFact, SourceFact,
+        SysctlFact,
+    },
     http_fact::HttpFact,
     par_fact::ParFact,
+    process_fact::{ContainerFact, ContainerNetworkFact, EngineFact, ListenersFact, ProcessFact},
     text::Text,
     tls_fact::TlsFact,
 };
@@ -48,6 +53,19 @@ impl Fact {
                 format!("6 {:?} {:?} {} {}", f.role, f.purpose, f.url, f.addr.map(address_key).unwrap_or_default())
             }
             FactBody::Par(f) => format!("7 {:?} {} {:?} {}", f.role, f.client, f.arm, f.server),
+            FactBody::Process(f) => format!("8 {:?} {} {:010}", f.confinement, f.port.unwrap_or(0), f.pid),
+            FactBody::Listeners(_) => "9".to_owned(),
+            FactBody::Engine(f) => format!("a {} {}", f.engine, f.socket),
+            FactBody::Container(f) => format!("b {} {}", f.name, f.id),
+            FactBody::ContainerNetwork(f) => format!("c {}", f.name),
+            FactBody::Interface(f) => format!("d {:010} {}", f.index, f.name),
+            FactBody::Routes(f) => format!("e {:?}", f.family),
+            FactBody::Source(f) => format!("f {}", address_key(f.destination)),
+            FactBody::Sysctl(f) => format!("g {:?}", f.interface),
+            FactBody::RaHandler(f) => format!("h {}", f.interface),
+            FactBody::Forwarding(_) => "i".to_owned(),
+            FactBody::NameFiles(_) => "j".to_owned(),
+            FactBody::RouterAdvertisement(f) => format!("k {}", f.interface),
         };
         // The body itself comes last, so that even facts alike in all else have one order.
         let body = serde_json::to_string(&self.body).unwrap_or_default();
@@ -117,6 +135,44 @@ pub enum ProbeName {
     Par,
     /// The client metadata documents, fetched from here.
     ClientDocument,
+    /// The PDS's process on this machine, and who listens where.
+    PdsProcess,
+    /// The container engine, the PDS's container and its networks.
+    ContainerEngine,
+    /// Interfaces, addresses and routes, of this machine and of the PDS's container.
+    HostNetwork,
+    /// Kernel settings of the network, now and at the next boot.
+    HostSettings,
+    /// Who handles router advertisements, and who made this machine forward.
+    RaHandler,
+    /// Router advertisements on the wire.
+    RouterAdvertisement,
+    /// The files that say how names are resolved.
+    NameFiles,
+    /// The way out: connections from this machine and from the PDS's container.
+    Egress,
+}
+
+impl ProbeName {
+    /// The probes that a check runs: those that see the PDS from outside.
+    pub fn of_check() -> impl Iterator<Item = Self> + Clone {
+        Self::iter().filter(|probe| !probe.is_inside())
+    }
+
+    /// It looks at the PDS's own machine, which must be the one the tool runs on.
+    pub fn is_inside(self) -> bool {
+        matches!(
+            self,
+            Self::PdsProcess
+                | Self::ContainerEngine
+                | Self::HostNetwork
+                | Self::HostSettings
+                | Self::RaHandler
+                | Self::RouterAdvertisement
+                | Self::NameFiles
+                | Self::Egress
+        )
+    }
 }
 
 /// Where a fact was measured.
@@ -128,6 +184,8 @@ pub enum Vantage {
     Here,
     /// The network namespace of a container, by its name.
     Container(Text),
+    /// The network namespace of a process that is in no container of a known name.
+    Process(u32),
 }
 
 impl From<Vantage> for String {
@@ -135,6 +193,7 @@ impl From<Vantage> for String {
         match vantage {
             Vantage::Here => "here".to_owned(),
             Vantage::Container(name) => format!("container:{name}"),
+            Vantage::Process(pid) => format!("process:{pid}"),
         }
     }
 }
@@ -152,6 +211,7 @@ impl FromStr for Vantage {
         match raw.split_once(':') {
             None if raw == "here" => Ok(Self::Here),
             Some(("container", name)) => Ok(Self::Container(Text::new(name))),
+            Some(("process", pid)) => pid.parse().map(Self::Process).map_err(|_| format!("unknown vantage {raw:?}")),
             _ => Err(format!("unknown vantage {raw:?}")),
         }
     }
@@ -222,6 +282,32 @@ pub enum FactBody {
     Http(HttpFact),
     /// One pushed authorization request.
     Par(ParFact),
+    /// A process that is taken for a PDS.
+    Process(ProcessFact),
+    /// Listening sockets.
+    Listeners(ListenersFact),
+    /// A container engine.
+    Engine(EngineFact),
+    /// The PDS's container.
+    Container(ContainerFact),
+    /// A network of the PDS's container.
+    ContainerNetwork(ContainerNetworkFact),
+    /// A network interface.
+    Interface(InterfaceFact),
+    /// Routes of one family.
+    Routes(RoutesFact),
+    /// The way to one destination, as the kernel would choose it.
+    Source(SourceFact),
+    /// Kernel settings.
+    Sysctl(SysctlFact),
+    /// Who acts on router advertisements.
+    RaHandler(RaHandlerFact),
+    /// Whether this machine forwards, and what may have made it.
+    Forwarding(ForwardingFact),
+    /// The files that say how names are resolved.
+    NameFiles(NameFilesFact),
+    /// A listen for router advertisements.
+    RouterAdvertisement(RouterAdvertisementFact),
 }
 
 /// Which source address the kernel would use towards a global destination of one family.

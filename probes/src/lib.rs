@@ -5,14 +5,19 @@ pub mod dns_fact;
 pub mod document;
 pub mod fact;
 pub mod failure;
+pub mod host_fact;
 pub mod http_fact;
 pub mod identifier;
+#[cfg(target_os = "linux")]
+pub mod inside;
 pub mod limits;
 pub mod net;
 pub mod outside;
 pub mod par_fact;
+pub mod process_fact;
 pub mod record;
 pub mod roots;
+pub mod secret;
 #[cfg(test)]
 mod testing;
 pub mod text;

@@ -33,11 +33,11 @@ impl Observer for NoObserver {
 #[derive(Clone)]
 pub struct Net {
     shared: Arc<Shared>,
+    vantage: Vantage,
 }
 
 struct Shared {
     start: Instant,
-    vantage: Vantage,
     roots: Roots,
     user_agent: String,
     observer: Arc<dyn Observer>,
@@ -57,7 +57,17 @@ impl Net {
     pub fn new(vantage: Vantage, roots: Roots, user_agent: String, observer: Arc<dyn Observer>) -> Self {
         warm_up();
         let start = Instant::now();
-        Self { shared: Arc::new(Shared { start, vantage, roots, user_agent, observer, sink: Mutex::default() }) }
+        Self { shared: Arc::new(Shared { start, roots, user_agent, observer, sink: Mutex::default() }), vantage }
+    }
+
+    /// The same run, seen from elsewhere: facts of the two come into one list.
+    pub fn at(&self, vantage: Vantage) -> Self {
+        Self { shared: self.shared.clone(), vantage }
+    }
+
+    /// From where this measures.
+    pub fn vantage(&self) -> &Vantage {
+        &self.vantage
     }
 
     /// The trust stores certificates are judged against.
@@ -133,7 +143,7 @@ impl Job {
         self.net.sink().facts.push(Fact {
             id: FactId::default(),
             probe: self.probe,
-            vantage: shared.vantage.clone(),
+            vantage: self.net.vantage.clone(),
             started_ms: millis(shared.start, self.started),
             took_ms: millis(self.started, now),
             body,

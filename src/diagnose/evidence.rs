@@ -148,7 +148,8 @@ impl<'a> Evidence<'a> {
         // A run may have been put together in any order: the ids say which it is.
         let mut facts: Vec<&Fact> = run.facts.iter().collect();
         facts.sort_by_key(|fact| (number(&fact.id), fact.id.0.as_str()));
-        for fact in facts {
+        // What was measured inside answers other questions: these lists are the view from outside.
+        for fact in facts.into_iter().filter(|fact| !fact.probe.is_inside()) {
             match &fact.body {
                 FactBody::OwnNetwork(body) => evidence.own.push(Seen { fact, body }),
                 FactBody::Dns(body) => evidence.dns.push(Seen { fact, body }),

@@ -108,10 +108,11 @@ pub fn grid(run: &Run) -> Grid {
     grid
 }
 
-/// The facts, without those about a name that was tried as a host and turned out to be a handle.
+/// The facts from outside, without those about a name that was tried as a host and turned out to be a handle.
 fn bodies(run: &Run) -> impl Iterator<Item = (&Fact, &FactBody)> {
     let host = run.target.host.as_deref();
-    run.facts.iter().map(|fact| (fact, &fact.body)).filter(move |(_, body)| {
+    let outside = run.facts.iter().filter(|fact| !fact.probe.is_inside());
+    outside.map(|fact| (fact, &fact.body)).filter(move |(_, body)| {
         let (role, name) = match body {
             FactBody::Connect(f) => (f.role, f.host.to_string()),
             FactBody::Dns(f) if f.purpose == DnsPurpose::Address => (f.role, f.name.to_string()),

@@ -30,7 +30,6 @@ use pdsdoctor_probes::{
     roots::Roots,
     text::Text,
 };
-use strum::IntoEnumIterator;
 use tokio::{sync::oneshot, time};
 
 use crate::options::CheckOptions;
@@ -176,7 +175,7 @@ fn settings(options: &CheckOptions, label: &str) -> Settings {
         resolved_by_user: options.resolve.iter().map(|resolve| Text::new(&resolve.host)).collect(),
         nameservers_given: !options.nameservers.is_empty(),
         client_ids: options.client_ids.iter().map(|id| Text::new(id)).collect(),
-        left_out: ProbeName::iter().filter(|probe| !options.probes.contains(probe)).collect(),
+        left_out: ProbeName::of_check().filter(|probe| !options.probes.contains(probe)).collect(),
         sample_label: Text::new(label),
     }
 }

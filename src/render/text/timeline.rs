@@ -72,6 +72,61 @@ fn what(body: &FactBody) -> String {
             let status = format!("{} {error}{text}", f.status.unwrap_or(0));
             format!("{} {} for {}: {}", f.endpoint, f.arm, f.client_id, outcome(f.failure.as_ref(), &status))
         }
+        other => inside(other),
+    }
+}
+
+/// What was seen on the PDS's own machine.
+fn inside(body: &FactBody) -> String {
+    let list = |items: Vec<String>| if items.is_empty() { "none".to_owned() } else { items.join(", ") };
+    match body {
+        FactBody::Process(f) => {
+            let node = f.node.as_ref().map_or(String::new(), |node| format!(", Node {}", node.version));
+            format!("process {} ({}, {}), port {}{node}", f.pid, f.program, f.confinement.kind, f.effective_port())
+        }
+        FactBody::Listeners(f) => {
+            let sockets = f.sockets.iter().map(|socket| format!("{} port {}", socket.addr, socket.port));
+            format!("listening: {}", list(sockets.collect()))
+        }
+        FactBody::Engine(f) => {
+            format!("{}: {}", f.engine, outcome(f.failure.as_ref(), f.version.as_deref().unwrap_or("answers")))
+        }
+        FactBody::Container(f) => format!("container {}: {}, {} restarts", f.name, f.status, f.restarts),
+        FactBody::ContainerNetwork(f) => {
+            format!("network {} ({}): {}", f.name, f.driver, if f.ipv6 { "with IPv6" } else { "without IPv6" })
+        }
+        FactBody::Interface(f) => {
+            let addresses =
+                f.addresses.iter().map(|found| format!("{}/{} ({})", found.addr, found.prefix, found.range));
+            format!("{}: {}", f.name, list(addresses.collect()))
+        }
+        FactBody::Routes(f) => {
+            let gateway =
+                |gateway: Option<std::net::IpAddr>| gateway.map_or("link".to_owned(), |addr| addr.to_string());
+            let defaults = f.defaults.iter().map(|route| format!("{} ({})", gateway(route.gateway), route.protocol));
+            format!("{} default routes: {}", f.family, list(defaults.collect()))
+        }
+        FactBody::Source(f) => {
+            let source = f.source.map_or("a route".to_owned(), |source| format!("from {source}"));
+            format!("to {}: {}", f.destination, outcome(f.failure.as_ref(), &source))
+        }
+        FactBody::Sysctl(f) => {
+            let name = |key: &str| key.rsplit('/').next().unwrap_or(key).to_owned();
+            let values = f.values.iter().filter_map(|value| Some(format!("{} {}", name(&value.key), value.live?)));
+            format!("{}: {}", f.interface.as_deref().unwrap_or("settings"), list(values.collect()))
+        }
+        FactBody::RaHandler(f) => format!("{}: advertisements handled by {}", f.interface, f.handler),
+        FactBody::Forwarding(f) => {
+            let word = |on: Option<bool>| on.map_or("unknown", |on| if on { "on" } else { "off" });
+            format!("forwarding: IPv4 {}, IPv6 {}", word(f.v4), word(f.v6))
+        }
+        FactBody::NameFiles(f) => {
+            format!("resolv.conf: {}", list(f.nameservers.iter().map(ToString::to_string).collect()))
+        }
+        FactBody::RouterAdvertisement(f) => {
+            let routers = f.routers.iter().map(|router| router.router.to_string());
+            format!("{}: routers heard: {}", f.interface, list(routers.collect()))
+        }
         _ => String::new(),
     }
 }

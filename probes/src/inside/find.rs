@@ -1,0 +1,223 @@
+//! Finding the PDS among the processes of this machine.
+
+use std::{fs, time::Instant};
+
+use super::{
+    environment::{ENVIRONMENT, Environment},
+    listeners, read,
+};
+use crate::secret::Secret;
+
+/// The most processes that are looked at.
+const PROCESSES: usize = 20_000;
+
+/// The most PDSes that are examined.
+pub(super) const FOUND: usize = 4;
+
+/// Programs that run JavaScript.
+const RUNTIMES: &[&str] = &["node", "nodejs", "bun", "deno"];
+
+/// Programs known to switch forwarding on or to look after the network; their names as `comm` has
+/// them, cut to 15 characters (proc_pid_comm(5)).
+pub(super) const DAEMONS: &[&str] = &[
+    "dockerd",
+    "containerd",
+    "podman",
+    "netavark",
+    "libvirtd",
+    "virtnetworkd",
+    "tailscaled",
+    "k3s-server",
+    "k3s-agent",
+    "k3s",
+    "kubelet",
+    "lxd",
+    "incusd",
+    "zerotier-one",
+    "systemd-network",
+    "systemd-resolve",
+    "NetworkManager",
+    "dhcpcd",
+    "dhclient",
+    "connmand",
+    "wpa_supplicant",
+    "ifplugd",
+    "radvd",
+    "cloudflared",
+];
+
+/// A daemon that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Daemon {
+    /// One of [`DAEMONS`].
+    pub(super) name: &'static str,
+    pub(super) pid: u32,
+}
+
+/// A process that may be a PDS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Candidate {
+    pub(super) pid: u32,
+    /// What was seen.
+    pub(super) because: String,
+}
+
+/// What a look at all processes gave.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    pub(super) candidates: Vec<Candidate>,
+    /// JavaScript processes of other users, whose environment may not be read.
+    pub(super) unreadable: Vec<u32>,
+    pub(super) daemons: Vec<Daemon>,
+}
+
+/// Looks at every process once.
+pub(super) fn scan() -> Scan {
+    let mut scan = Scan::default();
+    let mut found: Vec<(Candidate, Rank)> = Vec::new();
+    let own = std::process::id();
+    let started = Instant::now();
+    for pid in pids() {
+        // A machine with so many processes that this takes seconds is no place to be thorough.
+        if started.elapsed().as_secs() >= 2 {
+            break;
+        }
+        let comm = read::text(format!("/proc/{pid}/comm"), 64).unwrap_or_default();
+        let comm = comm.trim();
+        if let Some(name) = DAEMONS.iter().find(|name| comm == **name || (comm.starts_with(**name) && name.len() == 15))
+        {
+            scan.daemons.push(Daemon { name, pid });
+        }
+        if pid == own {
+            continue;
+        }
+        match environment(pid) {
+            Ok(environment) => found.extend(candidate(pid, &environment)),
+            // Kernel threads and processes that are gone have none.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied && is_runtime(pid, comm) => {
+                if is_pds_command(pid) {
+                    let because = "its command line".to_owned();
+                    found.push((Candidate { pid, because }, Rank { silent: true, ..Rank::of(pid, String::new()) }));
+                } else {
+                    scan.unreadable.push(pid);
+                }
+            }
+            Err(_) => {}
+        }
+    }
+    scan.candidates = choose(found);
+    scan
+}
+
+fn pids() -> Vec<u32> {
+    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+    let mut pids: Vec<u32> =
+        processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).take(PROCESSES).collect();
+    pids.sort_unstable();
+    pids
+}
+
+/// The environment a process was started with. What it changed itself since then is not in it.
+pub(super) fn environment(pid: u32) -> std::io::Result<Environment> {
+    let raw = Secret::new(read::bytes(format!("/proc/{pid}/environ"), ENVIRONMENT)?);
+    Ok(Environment::new(&raw))
+}
+
+/// The arguments of a process. They may hold secrets: only names and known flags are ever kept of them.
+pub(super) fn arguments(pid: u32) -> Vec<String> {
+    let raw = read::bytes(format!("/proc/{pid}/cmdline"), read::SMALL).unwrap_or_default();
+    raw.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+}
+
+/// It runs JavaScript. Node names its main thread `node`, or `MainThread` since version 22.
+fn is_runtime(pid: u32, comm: &str) -> bool {
+    let is = |name: &str| RUNTIMES.contains(&name.rsplit('/').next().unwrap_or(name));
+    is(&listeners::program(pid)) || is(comm) || arguments(pid).first().is_some_and(|word| is(word))
+}
+
+/// Its arguments name the PDS package.
+fn is_pds_command(pid: u32) -> bool {
+    arguments(pid).iter().any(|word| word.contains("@atproto/pds") || word.ends_with("/pds/index.js"))
+}
+
+/// The PDS among the processes of a container whose first process is `first`: the best candidate, else
+/// the first that runs JavaScript, else that first one. `None`: `first` is of another container.
+pub(super) fn in_container(id: &str, first: u32) -> Option<u32> {
+    let group = |pid: u32| read::text(format!("/proc/{pid}/cgroup"), read::SMALL).unwrap_or_default();
+    let of = |pid: u32| super::cgroup::confinement(&group(pid)).id;
+    let named = of(first);
+    // An engine inside a container of its own may leave no trace of its containers in the names.
+    let is_id = named.as_ref().is_some_and(|named| named.len() == 64);
+    if is_id && named.as_deref() != Some(id) || !std::path::Path::new(&format!("/proc/{first}")).exists() {
+        return None;
+    }
+    let first_group = group(first);
+    let space = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let own_space = space(std::process::id());
+    let first_space = space(first).filter(|space| Some(space) != own_space.as_ref());
+    let inside = |pid: &u32| {
+        *pid == first || (is_id && group(*pid) == first_group) || (first_space.is_some() && space(*pid) == first_space)
+    };
+    let members: Vec<u32> = pids().into_iter().filter(inside).collect();
+    let found = members.iter().filter_map(|pid| candidate(*pid, &environment(*pid).ok()?)).collect();
+    let comm = |pid: u32| read::text(format!("/proc/{pid}/comm"), 64).unwrap_or_default();
+    let runtime = || members.iter().copied().find(|pid| is_runtime(*pid, comm(*pid).trim()));
+    choose(found).first().map(|candidate| candidate.pid).or_else(runtime).or(Some(first))
+}
+
+/// How good a candidate is, and to which PDS it belongs.
+struct Rank {
+    /// It does not listen on its port.
+    silent: bool,
+    started: u64,
+    group: String,
+}
+
+impl Rank {
+    fn of(pid: u32, group: String) -> Self {
+        Self { silent: false, started: super::process::started_ticks(pid).unwrap_or(u64::MAX), group }
+    }
+}
+
+/// A process with the environment of a PDS that runs JavaScript or listens on the port it was told:
+/// shells, `dumb-init` and `docker compose` have the same environment and are none.
+fn candidate(pid: u32, environment: &Environment) -> Option<(Candidate, Rank)> {
+    let named = environment.has("PDS_HOSTNAME");
+    let because = if named {
+        "PDS_HOSTNAME in its environment".to_owned()
+    } else if environment.has("PDS_DATA_DIRECTORY") || environment.has("PDS_DATADIR") {
+        "PDS_DATA_DIRECTORY in its environment".to_owned()
+    } else if is_pds_command(pid) {
+        "its command line".to_owned()
+    } else {
+        return None;
+    };
+    let port = environment.port().unwrap_or(crate::process_fact::DEFAULT_PORT);
+    let inodes = listeners::sockets_of(pid);
+    let of_process = pid.to_string();
+    let listens =
+        listeners::listening(&of_process).iter().any(|socket| socket.port == port && inodes.contains(&socket.inode));
+    let comm = read::text(format!("/proc/{pid}/comm"), 64).unwrap_or_default();
+    if !listens && !is_runtime(pid, comm.trim()) {
+        return None;
+    }
+    // One PDS may have helpers (goat, a debugger) with the same environment in the same container.
+    let group =
+        format!("{} {port} {:?}", environment.hostname().unwrap_or_default(), super::namespace::network_of(pid));
+    Some((Candidate { pid, because }, Rank { silent: !listens, ..Rank::of(pid, group) }))
+}
+
+/// The best candidate of each PDS: the one that listens, else the oldest.
+fn choose(mut found: Vec<(Candidate, Rank)>) -> Vec<Candidate> {
+    found.sort_by_key(|(candidate, rank)| (rank.silent, rank.started, candidate.pid));
+    let mut groups: Vec<String> = Vec::new();
+    let mut chosen = Vec::new();
+    for (candidate, rank) in found {
+        if !rank.group.is_empty() && groups.contains(&rank.group) {
+            continue;
+        }
+        groups.push(rank.group);
+        chosen.push(candidate);
+    }
+    chosen
+}

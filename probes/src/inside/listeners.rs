@@ -1,0 +1,165 @@
+//! Listening TCP sockets, from the kernel's tables.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::{Duration, Instant},
+};
+
+use super::read;
+use crate::{
+    process_fact::{DEFAULT_PORT, Listener, ListenersFact, Owner},
+    text::Text,
+};
+
+/// The most sockets that are kept.
+const SOCKETS: usize = 64;
+
+/// Looking for the owners of sockets means looking at every open file of every process.
+const PATIENCE: Duration = Duration::from_millis(80);
+
+/// The ports that matter: web server, the official image's, the code's default.
+const PORTS: [u16; 4] = [80, 443, 3000, DEFAULT_PORT];
+
+/// A listening socket and the number by which its owner knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Socket {
+    pub(super) addr: IpAddr,
+    pub(super) port: u16,
+    pub(super) inode: u64,
+}
+
+/// The listening sockets of the network namespace of `process` (`self`, `thread-self` or a number):
+/// `/proc/PID/net` is readable for everybody, so no right is needed.
+pub(super) fn listening(process: &str) -> Vec<Socket> {
+    let mut sockets = Vec::new();
+    for table in ["tcp", "tcp6"] {
+        let text = read::text(format!("/proc/{process}/net/{table}"), read::TABLE).unwrap_or_default();
+        sockets.extend(text.lines().skip(1).filter_map(socket));
+    }
+    sockets.sort_by_key(|socket| (socket.port, socket.addr));
+    sockets
+}
+
+/// A line of `/proc/net/tcp` or `tcp6`: number, local and remote address, state (0A is LISTEN) …,
+/// the inode in the tenth column (Documentation/networking/proc_net_tcp).
+fn socket(line: &str) -> Option<Socket> {
+    let columns: Vec<&str> = line.split_whitespace().collect();
+    if columns.get(3) != Some(&"0A") {
+        return None;
+    }
+    let (addr, port) = columns.get(1)?.split_once(':')?;
+    Some(Socket {
+        addr: address(addr)?,
+        port: u16::from_str_radix(port, 16).ok()?,
+        inode: columns.get(9)?.parse().ok()?,
+    })
+}
+
+/// Addresses are printed word by word in the order of this machine's bytes.
+fn address(hex: &str) -> Option<IpAddr> {
+    let word = |at: usize| Some(u32::from_str_radix(hex.get(at..at + 8)?, 16).ok()?.to_ne_bytes());
+    match hex.len() {
+        8 => Some(Ipv4Addr::from(word(0)?).into()),
+        32 => {
+            let mut bytes = [0; 16];
+            for part in 0..4 {
+                bytes[part * 4..part * 4 + 4].copy_from_slice(&word(part * 8)?);
+            }
+            Some(Ipv6Addr::from(bytes).into())
+        }
+        _ => None,
+    }
+}
+
+/// The fact about one namespace, with the owners of the sockets on `ports` and the usual ones.
+pub(super) fn fact(process: &str, ports: &[u16]) -> ListenersFact {
+    let sockets = listening(process);
+    let matters = |socket: &&Socket| PORTS.contains(&socket.port) || ports.contains(&socket.port);
+    let owners = owners(sockets.iter().filter(matters).map(|socket| socket.inode).collect());
+    let mut list: Vec<Listener> = sockets
+        .iter()
+        .map(|socket| Listener {
+            port: socket.port,
+            addr: socket.addr,
+            owner: owners.get(&socket.inode).map(|pid| Owner { pid: *pid, program: program(*pid) }),
+        })
+        .collect();
+    list.dedup();
+    // Those that matter are kept whatever else listens here.
+    list.sort_by_key(|listener| !(PORTS.contains(&listener.port) || ports.contains(&listener.port)));
+    let left_out = list.len().saturating_sub(SOCKETS);
+    list.truncate(SOCKETS);
+    list.sort();
+    ListenersFact { sockets: list, left_out: u32::try_from(left_out).unwrap_or(u32::MAX) }
+}
+
+/// The name of a process's program.
+pub(super) fn program(pid: u32) -> Text {
+    let exe = fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let name = exe.as_ref().and_then(|path| path.file_name()?.to_str().map(|name| name.replace(" (deleted)", "")));
+    let comm = || read::text(format!("/proc/{pid}/comm"), 64).unwrap_or_default();
+    Text::limited(&name.unwrap_or_else(comm), 80)
+}
+
+/// The process that holds each of these sockets, as far as it may be seen.
+fn owners(mut wanted: Vec<u64>) -> BTreeMap<u64, u32> {
+    let started = Instant::now();
+    let mut owners = BTreeMap::new();
+    let Ok(processes) = fs::read_dir("/proc") else { return owners };
+    for process in processes.flatten() {
+        if wanted.is_empty() || started.elapsed() > PATIENCE {
+            break;
+        }
+        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        for inode in sockets_of(pid) {
+            if let Some(at) = wanted.iter().position(|known| *known == inode) {
+                wanted.swap_remove(at);
+                owners.insert(inode, pid);
+            }
+        }
+    }
+    owners
+}
+
+/// The sockets that a process holds; empty without the right to look.
+pub(super) fn sockets_of(pid: u32) -> Vec<u64> {
+    let Ok(files) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
+    let inode = |file: fs::DirEntry| {
+        let link = fs::read_link(file.path()).ok()?;
+        link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+    };
+    files.flatten().take(4096).filter_map(inode).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn own_sockets_are_seen_with_their_owner() {
+        let v4 = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let v6 = TcpListener::bind("[::1]:0").expect("a port");
+        let ports = [&v4, &v6].map(|listener| listener.local_addr().expect("an address").port());
+        let fact = fact("self", &ports);
+        for (listener, port) in [(&v4, ports[0]), (&v6, ports[1])] {
+            let addr = listener.local_addr().expect("an address").ip();
+            let found = fact.sockets.iter().find(|socket| socket.port == port && socket.addr == addr);
+            let owner = found.expect("the socket").owner.as_ref().expect("an owner");
+            assert_eq!(owner.pid, std::process::id());
+        }
+    }
+
+    #[test]
+    fn lines_that_are_none() {
+        for line in ["", "0: zz:0BB8 0:0 0A", "x x x 0A x", "0: 0100007F:FFFFF 0:0 0A 0 0 0 0 0 1"] {
+            assert_eq!(socket(line), None, "{line}");
+        }
+        let line = "0: 00000000000000000000000001000000:0BB8 0:0 0A 0:0 0:0 0 1000 0 77 1";
+        let found = socket(line).expect("a socket");
+        assert_eq!((found.addr.to_string().as_str(), found.port, found.inode), ("::1", 3000, 77));
+    }
+}

@@ -1,0 +1,30 @@
+//! What only the PDS's own machine can see. Reads; never writes, and never runs anything.
+
+mod address;
+mod advertisement;
+mod cgroup;
+mod egress;
+mod engine;
+mod environment;
+mod find;
+#[cfg(test)]
+mod kernel_tests;
+mod links;
+mod listeners;
+mod managers;
+mod name_files;
+mod namespace;
+mod network;
+mod node;
+mod process;
+mod read;
+mod routes;
+mod survey;
+mod sysctl;
+#[cfg(test)]
+mod testing;
+
+pub use advertisement::LISTEN;
+pub use egress::{EgressHost, PATIENCE, egress};
+pub use namespace::Namespace;
+pub use survey::{HostReason, InsideOptions, PdsProcess, Place, Survey, is_pds_host, survey};

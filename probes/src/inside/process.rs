@@ -1,0 +1,122 @@
+//! Facts about one process.
+
+use std::fs;
+
+use super::{
+    cgroup, find, namespace, node,
+    read::{self, Root},
+};
+use crate::{
+    process_fact::{FoundBy, Libc, OpenFiles, ProcessFact},
+    text::Text,
+};
+
+/// Clock ticks per second in what the kernel tells programs: `USER_HZ`, 100 on every architecture
+/// that Rust's standard library supports (include/asm-generic/param.h).
+pub(super) const USER_HZ: u64 = 100;
+
+/// Examines a process. `None`: there is no such process.
+pub(super) fn examine(pid: u32, found: FoundBy, because: &str) -> Option<ProcessFact> {
+    let group = read::text(format!("/proc/{pid}/cgroup"), read::SMALL).ok()?;
+    let environment = find::environment(pid).ok();
+    let argv = find::arguments(pid);
+    let (node_arguments, script) = node::arguments(&argv);
+    let mut fact = ProcessFact {
+        pid,
+        found,
+        because: Text::new(because),
+        program: super::listeners::program(pid),
+        script,
+        confinement: cgroup::confinement(&group),
+        own_network: own_network(pid),
+        uptime_s: uptime(pid),
+        node: None,
+        node_options: Vec::new(),
+        node_arguments,
+        libc: None,
+        environment_read: environment.is_some(),
+        hostname: None,
+        port: None,
+        open_files: open_files(pid),
+        environment: Vec::new(),
+        services: Vec::new(),
+    };
+    let root = Root::of(pid).ok();
+    fact.libc = libc(pid, root.as_ref());
+    let mut node_version = None;
+    if let Some(environment) = &environment {
+        fact.hostname = environment.hostname();
+        fact.port = environment.port();
+        fact.node_options = environment.node_options();
+        fact.environment = environment.keys();
+        fact.services = environment.services();
+        node_version = environment.node_version();
+    }
+    let exe = fs::read_link(format!("/proc/{pid}/exe")).ok();
+    if let (Some(root), Some(exe)) = (root, exe.as_ref().and_then(|path| path.to_str())) {
+        fact.node = node::find_version(&root, exe.trim_end_matches(" (deleted)"), node_version);
+    }
+    Some(fact)
+}
+
+/// What only the engine can say without the right to look at the process.
+pub(super) fn add_environment(fact: &mut ProcessFact, environment: &super::environment::Environment) {
+    if fact.environment_read {
+        return;
+    }
+    fact.environment_read = true;
+    fact.hostname = environment.hostname();
+    fact.port = environment.port();
+    fact.node_options = environment.node_options();
+    fact.environment = environment.keys();
+    fact.services = environment.services();
+    let source = crate::process_fact::NodeVersionSource::Environment;
+    let version = environment.node_version();
+    fact.node = fact.node.take().or(version.map(|version| crate::process_fact::NodeVersion { version, source }));
+}
+
+fn own_network(pid: u32) -> Option<bool> {
+    Some(namespace::network_of(pid)? != namespace::network_here()?)
+}
+
+/// Field 22 of `/proc/PID/stat`: ticks from boot to start. The name in field 2 may hold anything,
+/// brackets too, so fields are counted from its last one.
+pub(super) fn started_ticks(pid: u32) -> Option<u64> {
+    let stat = read::text(format!("/proc/{pid}/stat"), 4096).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
+fn uptime(pid: u32) -> Option<u64> {
+    let since_boot = read::text("/proc/uptime", 128).ok()?;
+    let since_boot: f64 = since_boot.split_whitespace().next()?.parse().ok()?;
+    Some((since_boot as u64).saturating_sub(started_ticks(pid)? / USER_HZ))
+}
+
+/// `/proc/PID/limits`: "Max open files   1024   524288   files".
+fn open_files(pid: u32) -> Option<OpenFiles> {
+    let limits = read::text(format!("/proc/{pid}/limits"), read::SMALL).ok()?;
+    let mut values = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?.split_whitespace();
+    let mut limit = || values.next().map(|value| value.parse().ok());
+    Some(OpenFiles { soft: limit()?, hard: limit()? })
+}
+
+/// By the loader that is mapped into it, else by the one its root has.
+fn libc(pid: u32, root: Option<&Root>) -> Option<Libc> {
+    let maps = read::text(format!("/proc/{pid}/maps"), read::TABLE).unwrap_or_default();
+    let names = maps.lines().filter_map(|line| line.split_whitespace().nth(5)?.rsplit('/').next());
+    let mapped = names.filter_map(|name| {
+        if name.starts_with("ld-musl-") || name.starts_with("libc.musl-") {
+            Some(Libc::Musl)
+        } else if name == "libc.so.6" || name.starts_with("libc-2.") || name.starts_with("ld-linux") {
+            Some(Libc::Glibc)
+        } else {
+            None
+        }
+    });
+    let mut mapped = mapped;
+    mapped.next().or_else(|| {
+        let names = root?.names("/lib", 4096).ok()?;
+        let musl = names.iter().any(|name| name.starts_with("ld-musl-"));
+        musl.then_some(Libc::Musl)
+    })
+}

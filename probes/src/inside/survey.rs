@@ -1,0 +1,387 @@
+//! The whole examination of this machine, in the order in which its parts need each other.
+
+use std::{net::IpAddr, os::linux::fs::MetadataExt, path::PathBuf, time::Duration};
+
+use tokio::task::JoinHandle;
+
+use super::{
+    advertisement,
+    engine::{self, Missing},
+    find::{self, Scan},
+    listeners, managers, name_files,
+    namespace::{Namespace, network_here, network_of},
+    network::{self, Network},
+    process,
+    read::Root,
+    sysctl::{self, Boot},
+};
+use crate::{
+    fact::{FactBody, ProbeName, Vantage},
+    net::Net,
+    process_fact::{ConfinementKind, Engine, FoundBy, ProcessFact},
+    text::Text,
+};
+
+/// What to examine, and how.
+#[derive(Clone, Debug, Default)]
+pub struct InsideOptions {
+    /// `--pid`: this process is the PDS.
+    pub pid: Option<u32>,
+    /// `--container`: the PDS is in the container of this name or id.
+    pub container: Option<String>,
+    /// The command line, such as `pdsdoctor check pds.example.com`: what is not allowed is measured
+    /// by the same with `sudo` before it.
+    pub command: String,
+    /// Sockets of container engines; empty: the usual ones.
+    pub engine_sockets: Vec<PathBuf>,
+    /// Destinations whose source addresses are wanted, beside "the internet".
+    pub destinations: Vec<IpAddr>,
+    /// How long to listen for router advertisements ([`advertisement::LISTEN`]); `None`: not at all.
+    pub listen: Option<Duration>,
+}
+
+impl InsideOptions {
+    /// The line that measures what this user may not.
+    pub fn sudo(&self) -> String {
+        let command = if self.command.is_empty() { "pdsdoctor check" } else { &self.command };
+        format!("sudo {command}")
+    }
+
+    fn sockets(&self, engine: Engine) -> Vec<PathBuf> {
+        if self.engine_sockets.is_empty() { engine::sockets(engine) } else { self.engine_sockets.clone() }
+    }
+}
+
+/// A place from which something can be measured: a network namespace, under the name it has in facts.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Its name.
+    pub vantage: Vantage,
+    /// The name of its view of files: a container in this machine's network has files of its own.
+    pub files: Vantage,
+    /// The namespace.
+    pub namespace: Namespace,
+    /// A process whose files are those seen there; `None`: this machine's own.
+    pub pid: Option<u32>,
+}
+
+/// A PDS on this machine.
+#[derive(Clone, Debug)]
+pub struct PdsProcess {
+    /// What is known of it.
+    pub fact: ProcessFact,
+    /// Where it sees the network from. [`Vantage::Here`] if it shares this machine's.
+    pub place: Option<Place>,
+}
+
+impl Place {
+    /// This machine.
+    pub fn here() -> Self {
+        Self { vantage: Vantage::Here, files: Vantage::Here, namespace: Namespace::here(), pid: None }
+    }
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// The PDSes, the best first.
+    pub processes: Vec<PdsProcess>,
+    /// This machine's addresses.
+    pub own_addresses: Vec<IpAddr>,
+    listening: Option<JoinHandle<()>>,
+}
+
+impl Survey {
+    /// The places from which this machine's PDSes, and this machine itself, see the network.
+    pub fn places(&self) -> Vec<Place> {
+        let mut places = vec![Place::here()];
+        for place in self.processes.iter().filter_map(|process| process.place.clone()) {
+            if !places.iter().any(|known| (&known.vantage, &known.files) == (&place.vantage, &place.files)) {
+                places.push(place);
+            }
+        }
+        places
+    }
+
+    /// Waits for the end of the listen for router advertisements, which runs beside everything else.
+    pub async fn heard(&mut self) {
+        if let Some(listening) = self.listening.take() {
+            let _ = listening.await;
+        }
+    }
+}
+
+impl Drop for Survey {
+    fn drop(&mut self) {
+        if let Some(listening) = &self.listening {
+            listening.abort();
+        }
+    }
+}
+
+/// Why this is the machine of a PDS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostReason {
+    /// An address of the PDS is one of this machine's.
+    OwnAddress(IpAddr),
+    /// A process here has the PDS's host name in its environment.
+    Hostname(u32),
+}
+
+/// Is this the machine of the PDS `host` with these `addresses`?
+pub fn is_pds_host(host: &str, addresses: &[IpAddr], own: &[IpAddr], processes: &[PdsProcess]) -> Option<HostReason> {
+    let host = host.trim_end_matches('.');
+    let named =
+        |process: &&PdsProcess| process.fact.hostname.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(host));
+    if let Some(process) = processes.iter().find(named) {
+        return Some(HostReason::Hostname(process.fact.pid));
+    }
+    // A loopback address is this machine's whether or not it was listed.
+    let ours = |addr: &&IpAddr| addr.is_loopback() || own.contains(addr);
+    addresses.iter().find(ours).copied().map(HostReason::OwnAddress)
+}
+
+/// How long all of it may take: a container may have put anything in the place of a file.
+const SURVEY: Duration = Duration::from_secs(8);
+
+/// Examines this machine: finds the PDS, then measures from here and from where the PDS is. Answers
+/// without waiting for router advertisements: see [`Survey::heard`].
+pub async fn survey(net: &Net, options: &InsideOptions) -> Survey {
+    let mut survey = Survey::default();
+    let all = async {
+        let scan = async { Namespace::here().run(|| async { find::scan() }).await.unwrap_or_default() };
+        let (scan, (network, boot)) = tokio::join!(scan, this_network(net, options));
+        survey.own_addresses = network.addresses();
+        survey.listening = options.listen.map(|time| listen(net, options, &network, time));
+        survey.processes = processes(net, options, &scan).await;
+        let places = survey.places();
+        let ports: Vec<u16> = survey.processes.iter().map(|process| process.fact.effective_port()).collect();
+        let others = futures_util::future::join_all(places.iter().map(|place| one_place(net, options, place, &ports)));
+        let here = Namespace::here();
+        let own = net.clone();
+        let handlers = here.run(move || async move {
+            if let Ok(root) = Root::here() {
+                managers::examine(&own, &network, &scan.daemons, &root, &boot);
+            }
+        });
+        let _ = tokio::join!(others, handlers);
+    };
+    if tokio::time::timeout(SURVEY, all).await.is_err() {
+        net.not_measured(
+            ProbeName::PdsProcess,
+            "the examination of this machine did not end in time",
+            "an idle machine",
+        );
+    }
+    survey
+}
+
+/// The network of this machine, and what its files say of the next boot.
+async fn this_network(net: &Net, options: &InsideOptions) -> (Network, Boot) {
+    let (net, destinations) = (net.clone(), options.destinations.clone());
+    let work = move || async move {
+        let boot = Root::here().map(|root| sysctl::boot(&root)).unwrap_or_default();
+        (network::examine(&net, &destinations, &boot).await, boot)
+    };
+    Namespace::here().run(work).await.unwrap_or_default()
+}
+
+/// Starts the listen for router advertisements.
+fn listen(net: &Net, options: &InsideOptions, network: &Network, time: Duration) -> JoinHandle<()> {
+    /// The most interfaces: each costs two small packets.
+    const INTERFACES: usize = 4;
+    let has_link_local = |interface: &&crate::host_fact::InterfaceFact| {
+        let mut addresses = interface.addresses.iter();
+        interface.running
+            && addresses.any(|found| found.addr.is_ipv6() && found.range == crate::host_fact::Range::LinkLocal)
+    };
+    let uplinks = managers::uplinks(&network.interfaces).into_iter().filter(has_link_local);
+    let interfaces: Vec<(Text, u32)> =
+        uplinks.take(INTERFACES).map(|interface| (interface.name.clone(), interface.index)).collect();
+    let (net, sudo) = (net.clone(), options.sudo());
+    // Begun here, so that the thread is in the namespace of whoever asked.
+    let namespace = Namespace::here();
+    tokio::spawn(async move {
+        let there = net.clone();
+        let work = move || async move { advertisement::listen(&there, &interfaces, time).await };
+        if let Err(error) = namespace.run(work).await.and_then(|heard| heard) {
+            let why = format!("router advertisements: {error}");
+            net.not_measured(ProbeName::RouterAdvertisement, &why, &sudo);
+        }
+    })
+}
+
+/// What is measured at each place: who listens, the files, and the network where it is another one.
+async fn one_place(net: &Net, options: &InsideOptions, place: &Place, ports: &[u16]) {
+    let (there, files) = (net.at(place.vantage.clone()), net.at(place.files.clone()));
+    let (ports, destinations, pid) = (ports.to_vec(), options.destinations.clone(), place.pid);
+    let other = place.vantage != Vantage::Here;
+    let new_files = pid.is_none() || place.files != Vantage::Here;
+    let work = move || async move {
+        // Two places in one network differ in their files alone.
+        if other || pid.is_none() {
+            let job = there.begin(ProbeName::PdsProcess, "the listening sockets");
+            job.finish(FactBody::Listeners(listeners::fact("thread-self", &ports)));
+        }
+        if let (true, Ok(root)) = (new_files, pid.map_or_else(Root::here, Root::of)) {
+            let job = files.begin(ProbeName::NameFiles, "the resolver's files");
+            job.finish(FactBody::NameFiles(name_files::read(&root)));
+        }
+        if other {
+            network::examine(&there, &destinations, &Boot::default()).await;
+        }
+    };
+    if let Err(error) = place.namespace.run(work).await {
+        let why = format!("the network of {} may not be entered: {error}", String::from(place.vantage.clone()));
+        net.not_measured(ProbeName::HostNetwork, &why, &options.sudo());
+    }
+}
+
+/// Facts about the PDS processes.
+async fn processes(net: &Net, options: &InsideOptions, scan: &Scan) -> Vec<PdsProcess> {
+    let mut found = Vec::new();
+    if let Some(wanted) = &options.container {
+        found.extend(of_container(net, options, wanted).await);
+    } else if let Some(pid) = options.pid {
+        found.extend(of_pid(net, options, pid, FoundBy::Pid, "--pid", None).await);
+    } else {
+        for candidate in scan.candidates.iter().take(find::FOUND) {
+            found.extend(of_pid(net, options, candidate.pid, FoundBy::Scan, &candidate.because, None).await);
+        }
+        if found.is_empty() && !scan.unreadable.is_empty() {
+            let pids: Vec<String> = scan.unreadable.iter().take(5).map(ToString::to_string).collect();
+            let why = format!("Node processes of other users run here ({}); one may be the PDS", pids.join(", "));
+            net.not_measured(ProbeName::PdsProcess, &why, &options.sudo());
+        }
+    }
+    found
+}
+
+/// One process, with what its container engine says of it.
+async fn of_pid(
+    net: &Net,
+    options: &InsideOptions,
+    pid: u32,
+    how: FoundBy,
+    because: &str,
+    known: Option<engine::Found>,
+) -> Option<PdsProcess> {
+    let job = net.begin(ProbeName::PdsProcess, format!("process {pid}"));
+    let because_owned = because.to_owned();
+    let examined = Namespace::here().run(move || async move { process::examine(pid, how, &because_owned) }).await;
+    let Some(mut fact) = examined.ok().flatten() else {
+        net.not_measured(
+            ProbeName::PdsProcess,
+            &format!("there is no process {pid}"),
+            "the number of a running process",
+        );
+        return None;
+    };
+    let engine = match (known, fact.confinement.kind) {
+        (Some(known), _) => Some(known),
+        (None, ConfinementKind::Docker) => ask(net, options, Engine::Docker, &fact).await,
+        (None, ConfinementKind::Podman) => ask(net, options, Engine::Podman, &fact).await,
+        _ => None,
+    };
+    if let Some(engine) = engine {
+        fact.confinement.name = Some(engine.fact.name.clone()).filter(|name| !name.is_empty());
+        if fact.confinement.kind == ConfinementKind::None {
+            let docker = engine.engine == Engine::Docker;
+            fact.confinement.kind = if docker { ConfinementKind::Docker } else { ConfinementKind::Podman };
+            fact.confinement.id = Some(engine.fact.id.clone());
+        }
+        process::add_environment(&mut fact, &engine.environment);
+    }
+    if !fact.environment_read {
+        let why = format!("the environment of process {pid} is another user's");
+        net.not_measured(ProbeName::PdsProcess, &why, &options.sudo());
+    }
+    let place = place(net, options, &fact);
+    job.finish(FactBody::Process(fact.clone()));
+    Some(PdsProcess { fact, place })
+}
+
+async fn ask(net: &Net, options: &InsideOptions, engine: Engine, fact: &ProcessFact) -> Option<engine::Found> {
+    let id = fact.confinement.id.as_deref()?;
+    match engine::container(net, &options.sockets(engine), id).await {
+        Ok(found) => Some(found),
+        Err(Missing::NotAllowed(socket)) => {
+            let why = format!("{} may not be opened by this user", socket.display());
+            net.not_measured(ProbeName::ContainerEngine, &why, &options.sudo());
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+/// The PDS in the container that the user named.
+async fn of_container(net: &Net, options: &InsideOptions, wanted: &str) -> Option<PdsProcess> {
+    let mut sockets = options.sockets(Engine::Docker);
+    if options.engine_sockets.is_empty() {
+        sockets.extend(engine::sockets(Engine::Podman));
+    }
+    let missed = |why: &str, needs: &str| net.not_measured(ProbeName::PdsProcess, why, needs);
+    let found = match engine::container(net, &sockets, wanted).await {
+        Ok(found) => found,
+        Err(Missing::NotAllowed(socket)) => {
+            missed(&format!("{} may not be opened by this user", socket.display()), &options.sudo());
+            return None;
+        }
+        Err(Missing::NoEngine) => {
+            missed("no Docker or Podman answers here", "a running container engine, or --pid");
+            return None;
+        }
+        Err(Missing::NotKnown) => {
+            let words = Text::limited(wanted, 80);
+            missed(&format!("no container is called {words:?}"), "the name or id of a container on this machine");
+            return None;
+        }
+    };
+    let Some(first) = found.fact.pid else {
+        missed(&format!("container {} is not running ({})", found.fact.name, found.fact.status), "a running container");
+        return None;
+    };
+    // What an engine says is not taken on trust: the process must be of that container.
+    let id = found.fact.id.to_string();
+    let chosen = Namespace::here().run(move || async move { find::in_container(&id, first) }).await.ok().flatten();
+    let Some(pid) = chosen else {
+        missed(&format!("process {first}, which the engine names, is not of that container"), "--pid");
+        return None;
+    };
+    of_pid(net, options, pid, FoundBy::Container, "--container", Some(found)).await
+}
+
+/// Where a PDS sees the network from.
+fn place(net: &Net, options: &InsideOptions, fact: &ProcessFact) -> Option<Place> {
+    let pid = fact.pid;
+    let own = vantage_of(fact);
+    // The same tree of files: a service of this machine, not a container.
+    let tree = |path: String| std::fs::metadata(path).ok().map(|found| (found.st_dev(), found.st_ino()));
+    let shares = tree(format!("/proc/{pid}/root/")) == tree("/".to_owned());
+    let files = if shares { Vantage::Here } else { own.clone() };
+    if network_of(pid).is_some() && network_of(pid) == network_here() {
+        let pid = (!shares).then_some(pid);
+        return Some(Place { vantage: Vantage::Here, files, namespace: Namespace::here(), pid });
+    }
+    match Namespace::of(pid) {
+        Ok(namespace) => Some(Place { vantage: own, files, namespace, pid: Some(pid) }),
+        Err(_) => {
+            let why = format!("the network of process {pid} may not be entered");
+            net.not_measured(ProbeName::HostNetwork, &why, &options.sudo());
+            None
+        }
+    }
+}
+
+/// The name of a PDS's own view: its container's, where it has one.
+pub(super) fn vantage_of(fact: &ProcessFact) -> Vantage {
+    let id = || fact.confinement.id.as_ref().map(|id| Text::new(&id.chars().take(12).collect::<String>()));
+    match fact.confinement.kind {
+        ConfinementKind::None | ConfinementKind::Systemd => Vantage::Process(fact.pid),
+        _ => fact.confinement.name.clone().or_else(id).map_or(Vantage::Process(fact.pid), Vantage::Container),
+    }
+}
+
+#[cfg(test)]
+#[path = "survey_tests.rs"]
+mod tests;
