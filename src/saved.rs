@@ -8,6 +8,9 @@ use std::{
 
 use pdsdoctor_probes::record::{RUN_SCHEMA, Run};
 
+/// More facts than this no run measures (a hundred are usual); judging looks some up one by one.
+const MOST_FACTS: usize = 2_000;
+
 /// The largest run that is read. A run with every list at its limit stays under 4 MiB.
 pub const SIZE_LIMIT: u64 = 32 * 1024 * 1024;
 
@@ -48,6 +51,9 @@ pub fn parse(bytes: &[u8]) -> Result<Run, String> {
         });
     }
     let mut run: Run = serde_json::from_slice(bytes).map_err(|error| format!("a damaged saved run: {error}"))?;
+    if run.facts.len() > MOST_FACTS {
+        return Err(format!("{} facts; a run has no more than {MOST_FACTS}", run.facts.len()));
+    }
     // A file edited by hand must not break what judging relies on: order and distinct ids.
     run.put_in_order();
     Ok(run)

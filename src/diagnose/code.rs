@@ -81,7 +81,6 @@ pub enum Code {
     AddressUnreachable,
     TlsHandshakeFails,
     PdsNotAnswering,
-    HandlesUnreachable,
     HandleUnverified,
     TargetUnresolved,
     OauthDiscoveryFails,
@@ -136,7 +135,6 @@ impl Code {
             Self::AddressUnreachable => "An address of the PDS does not answer",
             Self::TlsHandshakeFails => "The TLS handshake fails",
             Self::PdsNotAnswering => "The PDS does not answer properly",
-            Self::HandlesUnreachable => "Hosted handles cannot be verified over HTTPS",
             Self::HandleUnverified => "The handle cannot be verified",
             Self::TargetUnresolved => "The target leads to no PDS",
             Self::OauthDiscoveryFails => "OAuth discovery fails",
@@ -177,7 +175,7 @@ impl Code {
             Self::DnsNoWildcard
             | Self::DnsTxtCreatesEmptyNonterminal
             | Self::TlsWildcardOneLevel
-            | Self::TlsHandleDomainNoCert => &[Self::HandlesUnreachable, Self::HandleUnverified],
+            | Self::TlsHandleDomainNoCert => &[Self::HandleUnverified],
             Self::DnsTxtWrongOwner
             | Self::DnsTxtFormat
             | Self::DnsDuplicateDidTxt
@@ -196,13 +194,11 @@ const UNREACHED: &[Code] = &[
     Code::SvcNotListening,
     Code::PdsUnreachable,
     Code::AddressUnreachable,
-    Code::HandlesUnreachable,
     Code::HandleUnverified,
 ];
 
 /// Without the port, nothing behind it is reached, on this address or on the handles' (the same).
-const UNREACHED_AT_PORT: &[Code] =
-    &[Code::PdsUnreachable, Code::AddressUnreachable, Code::HandlesUnreachable, Code::HandleUnverified];
+const UNREACHED_AT_PORT: &[Code] = &[Code::PdsUnreachable, Code::AddressUnreachable, Code::HandleUnverified];
 
 /// Another server has other certificates and other pages.
 const BEHIND_OTHER_SERVER: &[Code] = &[
@@ -221,7 +217,6 @@ const BEHIND_OTHER_SERVER: &[Code] = &[
     Code::AddressUnreachable,
     Code::TlsHandshakeFails,
     Code::PdsNotAnswering,
-    Code::HandlesUnreachable,
 ];
 
 /// Clients that verify certificates get no further.
@@ -230,7 +225,6 @@ const BEHIND_TLS: &[Code] = &[
     Code::TlsWildcardOneLevel,
     Code::TlsHandshakeFails,
     Code::PdsNotAnswering,
-    Code::HandlesUnreachable,
     Code::HandleUnverified,
     Code::OauthDiscoveryFails,
     Code::LoginParFails,
@@ -243,7 +237,6 @@ const BEHIND_PROXY: &[Code] = &[
     Code::TlsHandleDomainNoCert,
     Code::OauthMetadataInvalid,
     Code::PdsNotAnswering,
-    Code::HandlesUnreachable,
     Code::HandleUnverified,
     Code::OauthDiscoveryFails,
     Code::LoginParFails,
@@ -255,7 +248,6 @@ const BEHIND_WRONG_NAME: &[Code] = &[
     Code::TlsWildcardOneLevel,
     Code::TlsHandleDomainNoCert,
     Code::OauthMetadataInvalid,
-    Code::HandlesUnreachable,
     Code::HandleUnverified,
     Code::OauthDiscoveryFails,
     Code::LoginParFails,

@@ -14,24 +14,24 @@ use serde_json::Value;
 
 /// Chances, so that a failure can be had again: from bytes that a fuzzer chose, then from a number.
 pub struct Dice {
-    bytes: std::vec::IntoIter<u8>,
+    bytes: std::collections::VecDeque<u8>,
     state: u64,
 }
 
 impl Dice {
     pub fn new(seed: u64) -> Self {
-        Self { bytes: Vec::new().into_iter(), state: seed }
+        Self { bytes: std::collections::VecDeque::new(), state: seed }
     }
 
     /// The bytes decide as long as there are any.
     #[allow(dead_code, reason = "the fuzz target's way")]
     pub fn of(bytes: &[u8]) -> Self {
-        Self { bytes: Vec::from(bytes).into_iter(), state: 0 }
+        Self { bytes: bytes.iter().copied().collect(), state: 0 }
     }
 
     fn roll(&mut self) -> u64 {
-        if let Some(byte) = self.bytes.next() {
-            return u64::from(byte) << 8 | u64::from(self.bytes.next().unwrap_or_default());
+        if let Some(byte) = self.bytes.pop_front() {
+            return u64::from(byte) << 8 | u64::from(self.bytes.pop_front().unwrap_or_default());
         }
         // splitmix64
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
