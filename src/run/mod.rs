@@ -119,7 +119,8 @@ pub async fn check(
     // Taken before the work is dropped: what is in flight must be known.
     let (facts, not_measured) = net.take(match ended {
         Ended::Interrupted => "stopped by the user",
-        _ => "the time limit of the run came",
+        Ended::TimeLimit => "the time limit of the run came",
+        Ended::Complete => "given up, as nothing rested on it,",
     });
     let elapsed_ms = net.elapsed_ms();
     let found = context.found();

@@ -119,7 +119,12 @@ async fn pds_above(context: &Arc<Context>, name: &str) -> Option<(String, Unboun
     let first = first_working(&mut answers, |answer| answer.healthy).await?;
     let domain = format!(".{parent}");
     let offers = matches!(&first.described, Some((_, domains)) if domains.contains(&domain));
-    offers.then(|| (parent.to_owned(), answers, first))
+    if !offers {
+        // What was begun is waited for, or it would count as cut short.
+        while answers.recv().await.is_some() {}
+        return None;
+    }
+    Some((parent.to_owned(), answers, first))
 }
 
 /// The name turned out to be a handle: its host need not be a PDS.

@@ -75,7 +75,7 @@ fn absent(evidence: &Evidence<'_>, host: &str, answers: &[Seen<'_, DnsFact>]) ->
         None => cause.settle("a name that is known to exist, asked of the same name server"),
     };
     if let Some(outcome) = evidence.absence(host) {
-        let zone = zone_of(evidence, answers);
+        let zone = zone_of(answers);
         let record = format!("{host}.  A  <public IPv4 of your server>");
         let cause = match outcome {
             DnsOutcome::NxDomain => {
@@ -156,8 +156,7 @@ fn words(outcome: DnsOutcome) -> String {
 }
 
 /// The zone that a negative answer names, unless it is a top-level domain.
-fn zone_of(evidence: &Evidence<'_>, answers: &[Seen<'_, DnsFact>]) -> Option<String> {
-    let _ = evidence;
+fn zone_of(answers: &[Seen<'_, DnsFact>]) -> Option<String> {
     answers
         .iter()
         .find_map(|seen| seen.body.zone.clone())

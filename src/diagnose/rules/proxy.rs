@@ -27,7 +27,7 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     let cause = match status {
         // 52x and 530 are what a CDN says of an origin it cannot reach.
         502..=504 | 520..=527 | 530 if !is_own_json(shown.body) => upstream_down(evidence, host, line, shown),
-        300..=399 => redirects(evidence, host, line, shown),
+        300..=399 => redirects(evidence, host, shown),
         // An error in the PDS's own words is the PDS's, and a limit says nothing of who sets it.
         500..=599 | 429 => return,
         _ => not_a_pds(evidence, host, line, shown),
@@ -119,9 +119,8 @@ fn upstream_down(evidence: &Evidence<'_>, host: &str, line: &Line<'_>, shown: Se
     with_reference(evidence, cause, host, shown)
 }
 
-fn redirects(evidence: &Evidence<'_>, host: &str, line: &Line<'_>, shown: Seen<'_, HttpFact>) -> Cause {
+fn redirects(evidence: &Evidence<'_>, host: &str, shown: Seen<'_, HttpFact>) -> Cause {
     let to = shown.body.headers.get("location").map_or_else(|| "elsewhere".to_owned(), ToString::to_string);
-    let _ = line;
     let cause = Cause::new(
         Code::ProxyRedirectsApi,
         Impact::Broken,
