@@ -78,6 +78,13 @@ pub struct HttpFact {
     pub content: Option<Content>,
 }
 
+impl HttpFact {
+    /// Status 200 and a body of the kind asked for.
+    pub fn is_expected(&self) -> bool {
+        self.status == Some(200) && self.body.as_ref().is_some_and(|body| body.class == BodyClass::Expected)
+    }
+}
+
 /// Response headers that are kept.
 pub const KEPT_HEADERS: &[&str] = &[
     "access-control-allow-origin",

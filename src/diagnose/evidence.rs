@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 use pdsdoctor_probes::{
     dns_fact::{DnsFact, DnsOutcome, DnsPurpose, RecordType, SystemDnsFact},
     fact::{ConnectFact, Fact, FactBody, FactId, FailureKind, Family, OwnNetworkFact, ProbeName, Role},
-    http_fact::{BodyClass, Content, HttpFact, HttpPurpose},
+    http_fact::{Content, HttpFact, HttpPurpose},
     par_fact::{ParArm, ParFact},
     record::Run,
     tls_fact::{PathVerdict, TlsFact},
@@ -98,7 +98,7 @@ impl Line<'_> {
 
     /// An answer as of a PDS came, `describeServer` or `_health`.
     pub fn is_pds(&self) -> bool {
-        [self.describe, self.health].into_iter().flatten().any(|seen| is_expected(seen.body))
+        [self.describe, self.health].into_iter().flatten().any(|seen| seen.body.is_expected())
     }
 
     /// The HTTP facts that have a status.
@@ -114,11 +114,6 @@ impl Line<'_> {
         ids.extend([self.describe, self.health, self.plain].into_iter().flatten().map(|seen| seen.id()));
         ids
     }
-}
-
-/// Status 200 and a body of the kind asked for.
-pub fn is_expected(fact: &HttpFact) -> bool {
-    fact.status == Some(200) && fact.body.as_ref().is_some_and(|body| body.class == BodyClass::Expected)
 }
 
 /// The host of a URL that a fact carries.
@@ -474,7 +469,7 @@ impl<'a> Evidence<'a> {
                 return None;
             }
             match &seen.body.content {
-                Some(Content::DescribeServer { did, available_user_domains }) if is_expected(seen.body) => {
+                Some(Content::DescribeServer { did, available_user_domains }) if seen.body.is_expected() => {
                     Some((seen, did.as_deref(), available_user_domains.iter().map(std::ops::Deref::deref).collect()))
                 }
                 _ => None,

@@ -10,7 +10,7 @@ use pdsdoctor_probes::{
 
 use super::{
     Healthy,
-    evidence::{Evidence, Line, is_expected},
+    evidence::{Evidence, Line},
     par_stage::Stage,
     rules::list,
     words::date,
@@ -43,7 +43,7 @@ pub(super) fn healthy(evidence: &Evidence<'_>) -> Vec<Healthy> {
     }
     let documents = [HttpPurpose::ProtectedResource, HttpPurpose::AuthorizationServer]
         .iter()
-        .filter(|purpose| evidence.http(Role::Target, **purpose).iter().any(|seen| is_expected(seen.body)))
+        .filter(|purpose| evidence.http(Role::Target, **purpose).iter().any(|seen| seen.body.is_expected()))
         .count();
     // A login that starts has been through discovery.
     match logins(evidence) {

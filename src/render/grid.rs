@@ -12,7 +12,10 @@ use pdsdoctor_probes::{
     tls_fact::{CertificateFact, PathVerdict, TlsFact, Validity},
 };
 
-use crate::diagnose::par_stage::{self, Stage};
+use crate::diagnose::{
+    evidence,
+    par_stage::{self, Stage},
+};
 
 /// The columns.
 pub const COLUMNS: [&str; 6] = ["DNS", "TCP", "TLS", "HTTP", "OAUTH", "PAR"];
@@ -118,18 +121,11 @@ fn bodies(run: &Run) -> impl Iterator<Item = (&Fact, &FactBody)> {
             FactBody::Dns(f) if f.purpose == DnsPurpose::Address => (f.role, f.name.to_string()),
             FactBody::SystemDns(f) => (f.role, f.name.to_string()),
             FactBody::Tls(f) => (f.role, f.sni.to_string()),
-            FactBody::Http(f) => (f.role, url_host(&f.url)),
+            FactBody::Http(f) => (f.role, evidence::host_of(&f.url).unwrap_or_default()),
             _ => return true,
         };
         role != Role::Target || host.is_none_or(|host| name == host)
     })
-}
-
-fn url_host(url: &str) -> String {
-    url::Url::parse(url)
-        .ok()
-        .and_then(|url| Some(url.host_str()?.trim_matches(['[', ']']).to_owned()))
-        .unwrap_or_default()
 }
 
 fn first_host(run: &Run, role: Role) -> Option<String> {

@@ -12,7 +12,7 @@ use pdsdoctor_probes::{
 use tokio::{sync::watch, task::JoinSet};
 use url::Url;
 
-use super::{Context, addresses::addresses, lines::is_expected};
+use super::{Context, addresses::addresses};
 
 /// How many documents are examined: each costs two PARs at each side, and eight per side are the
 /// most a run may send.
@@ -156,7 +156,7 @@ async fn read_at(context: &Context, id: &str, host: &str, port: u16, addr: IpAdd
         limit: limits::FETCH,
     };
     let fact = fetch::get(net, ProbeName::ClientDocument, &request).await;
-    if !is_expected(&fact) {
+    if !fact.is_expected() {
         return None;
     }
     let Some(Content::ClientDocument { scope, redirect_uris, .. }) = fact.content else { return None };

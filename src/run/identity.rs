@@ -15,12 +15,7 @@ use pdsdoctor_probes::{
 };
 use tokio::task::JoinSet;
 
-use super::{
-    Context,
-    addresses::addresses,
-    clients::https_host,
-    lines::{is_expected, open},
-};
+use super::{Context, addresses::addresses, clients::https_host, lines::open};
 
 /// The public PLC directory (did:plc method specification).
 const PLC_DIRECTORY: &str = "https://plc.directory";
@@ -222,7 +217,7 @@ pub(super) async fn document_of(context: &Arc<Context>, did: &str) -> Option<Doc
     }
     while let Some(done) = tasks.join_next().await {
         let Ok(fact) = done else { continue };
-        if !is_expected(&fact) {
+        if !fact.is_expected() {
             continue;
         }
         if let Some(Content::DidDocument { pds_endpoints, also_known_as, .. }) = &fact.content {

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use pdsdoctor_probes::{
     fact::{FailureKind, ProbeName, Role},
-    http_fact::{BodyClass, Content, HttpFact, HttpPurpose},
+    http_fact::{Content, HttpPurpose},
     outside::{
         http::{self, Line},
         tcp, tls,
@@ -100,7 +100,7 @@ async fn line(
         let path = "/xrpc/com.atproto.server.describeServer";
         let described = open.get(net, ProbeName::Http, HttpPurpose::DescribeServer, path).await;
         answered = described.failure.is_none();
-        answer.healthy = is_expected(&described);
+        answer.healthy = described.is_expected();
         if let Some(Content::DescribeServer { did, available_user_domains }) = &described.content {
             answer.described = Some((
                 did.as_ref().map(ToString::to_string),
@@ -123,7 +123,7 @@ async fn line(
     if answer.healthy {
         return None;
     }
-    answer.healthy = is_expected(&health);
+    answer.healthy = health.is_expected();
     (answered || health.failure.is_none()).then_some(answer)
 }
 
@@ -152,11 +152,6 @@ pub(super) async fn open(
         return None;
     };
     Line::open(net, role, sni, addr, port, stream, true).await.ok()
-}
-
-/// The answer is of the kind that a PDS gives.
-pub(super) fn is_expected(fact: &HttpFact) -> bool {
-    fact.status == Some(200) && fact.body.as_ref().is_some_and(|body| body.class == BodyClass::Expected)
 }
 
 /// The first address that answers as a PDS, or, when none does, the first that answers at all.

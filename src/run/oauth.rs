@@ -18,7 +18,6 @@ use super::{
     Context,
     addresses::addresses,
     clients::{Client, Clients, https_host},
-    lines::is_expected,
     origin, random,
 };
 
@@ -100,7 +99,7 @@ async fn discover(context: &Arc<Context>, side: Side, origin: &str, addr: IpAddr
         get(side.role, HttpPurpose::AuthorizationServer, origin, server_path, addr),
     );
     let named = match &resource.content {
-        Some(Content::ProtectedResource { authorization_servers, .. }) if is_expected(&resource) => {
+        Some(Content::ProtectedResource { authorization_servers, .. }) if resource.is_expected() => {
             authorization_servers.first().map(ToString::to_string)
         }
         // The reference client falls back to the PDS itself (`oauth-client`, on 404).

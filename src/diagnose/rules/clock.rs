@@ -8,7 +8,7 @@ use pdsdoctor_probes::{
 use super::{Found, Rule};
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy,
-    evidence::{Evidence, host_of, is_expected},
+    evidence::{Evidence, host_of},
     vantage::{CLOCK_NOTICEABLE_MS, middle},
     words::span,
 };
@@ -32,7 +32,7 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
         .filter(|seen| {
             seen.body.role == Role::Target
                 && matches!(seen.body.purpose, HttpPurpose::Health | HttpPurpose::DescribeServer)
-                && is_expected(seen.body)
+                && seen.body.is_expected()
                 && host_of(&seen.body.url).as_deref() == Some(host)
         })
         .filter_map(|seen| Some((seen.id(), seen.body.date_offset_ms?)))

@@ -11,7 +11,7 @@ use url::Url;
 use super::{Found, Rule, list};
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy,
-    evidence::{Evidence, Seen, is_expected},
+    evidence::{Evidence, Seen},
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -38,10 +38,10 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     let other_server = evidence
         .http(Role::TargetAuthServer, HttpPurpose::AuthorizationServer)
         .into_iter()
-        .find(|seen| is_expected(seen.body));
+        .find(|seen| seen.body.is_expected());
     let server = if elsewhere && other_server.is_some() { other_server } else { own_server };
     let Some(server) = server else { return };
-    let elsewhere_only = elsewhere && other_server.is_none() && !is_expected(server.body);
+    let elsewhere_only = elsewhere && other_server.is_none() && !server.body.is_expected();
     if let Some(named) = named.first().filter(|_| elsewhere_only && names_itself(resource.body, origin)) {
         found.cause(other_server_silent(evidence, origin, named, resource, server));
         return;
@@ -236,7 +236,7 @@ fn wrong_origin(
         cause = cause.saw(format!("describeServer calls it {did}"));
     }
     if let Some(reference) = evidence.reference()
-        && evidence.http(Role::Reference, HttpPurpose::ProtectedResource).iter().any(|seen| is_expected(seen.body))
+        && evidence.http(Role::Reference, HttpPurpose::ProtectedResource).iter().any(|seen| seen.body.is_expected())
     {
         cause = cause.contrast(
             "do the documents name the origin they come from?",
@@ -249,7 +249,7 @@ fn wrong_origin(
 
 /// What came instead of a document, in words; `None` if the document came.
 fn instead(seen: Seen<'_, HttpFact>) -> Option<String> {
-    if is_expected(seen.body) {
+    if seen.body.is_expected() {
         return None;
     }
     let body = seen.body;
@@ -299,7 +299,7 @@ fn missing(
         .http(Role::Reference, HttpPurpose::ProtectedResource)
         .into_iter()
         .chain(evidence.http(Role::Reference, HttpPurpose::AuthorizationServer))
-        .filter(|seen| is_expected(seen.body))
+        .filter(|seen| seen.body.is_expected())
         .map(|seen| seen.id())
         .collect();
     let path = Url::parse(&shown.body.url).map(|url| url.path().to_owned()).unwrap_or_default();

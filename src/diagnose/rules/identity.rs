@@ -10,7 +10,7 @@ use url::Url;
 use super::{Found, Rule, handle_records::claims, list};
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy,
-    evidence::{Evidence, Seen, is_expected},
+    evidence::{Evidence, Seen},
 };
 
 pub(super) const RULE: Rule = Rule { codes: &[Code::IdDiddocEndpointMismatch, Code::TargetUnresolved], judge };
@@ -19,7 +19,7 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     let target = &evidence.run.target;
     let Some(did) = target.did.as_deref() else { return };
     let fetched = evidence.http(Role::Directory, HttpPurpose::DidDocument);
-    let document = fetched.iter().find(|seen| is_expected(seen.body));
+    let document = fetched.iter().find(|seen| seen.body.is_expected());
     let Some(document) = document else {
         if evidence.host().is_none() {
             found.causes.extend(no_document(evidence, did, &fetched));

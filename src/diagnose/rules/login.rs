@@ -19,7 +19,7 @@ use super::{
 };
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy, Scope,
-    evidence::{Evidence, Seen, host_of, is_expected},
+    evidence::{Evidence, Seen, host_of},
     par_stage::{FetchFailure, Refusal, Stage},
 };
 
@@ -199,7 +199,7 @@ fn own_fetch<'a>(evidence: &Evidence<'a>, client: &str) -> (Vec<FactId>, Vec<(Fa
         if seen.body.url.as_str() != client {
             continue;
         }
-        if is_expected(seen.body) {
+        if seen.body.is_expected() {
             good.push(seen.id());
         } else {
             let how = match (&seen.body.failure, seen.body.status) {

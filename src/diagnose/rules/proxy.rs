@@ -6,7 +6,7 @@ use url::Url;
 use super::{Found, Rule};
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy, Scope,
-    evidence::{Evidence, Line, Seen, is_expected},
+    evidence::{Evidence, Line, Seen},
 };
 
 pub(super) const RULE: Rule =
@@ -63,7 +63,7 @@ fn with_reference(evidence: &Evidence<'_>, mut cause: Cause, host: &str, shown: 
     let good = evidence
         .http(pdsdoctor_probes::fact::Role::Reference, pdsdoctor_probes::http_fact::HttpPurpose::Health)
         .into_iter()
-        .find(|seen| is_expected(seen.body) && path(seen) == path(&shown));
+        .find(|seen| seen.body.is_expected() && path(seen) == path(&shown));
     match (good, evidence.reference()) {
         (Some(seen), Some(reference)) => {
             cause.confidence = Confidence::Confirmed;
