@@ -45,11 +45,14 @@ pub enum Code {
     DnsStaleAaaa,
     DnsStaleA,
     TunnelCfDnsElsewhere,
+    DnsDynamicIpStale,
     // reaching it
     V6InboundClosed,
     V6OnlyHost,
     FwPortsClosed,
     SvcNotListening,
+    NatCgnat,
+    PortTaken,
     // TLS
     TlsOndemandRefused,
     TlsWildcardOneLevel,
@@ -68,6 +71,38 @@ pub enum Code {
     ProxyOauthRoutesMissing,
     HostNotAPds,
     HostClockSkew,
+    #[serde(rename = "port-2583-vs-3000")]
+    #[strum(serialize = "port-2583-vs-3000")]
+    Port2583Vs3000,
+    // the PDS's way out: what fails
+    DnsContainerResolverDead,
+    DnsContainerResolverFlaky,
+    DnsSplitHorizonSsrf,
+    #[serde(rename = "node-he-250ms")]
+    #[strum(serialize = "node-he-250ms")]
+    NodeHe250ms,
+    NodeHeLostSyn,
+    #[serde(rename = "node-ipv4first-not-enough")]
+    #[strum(serialize = "node-ipv4first-not-enough")]
+    NodeIpv4firstNotEnough,
+    NodeNoautoselectBackfires,
+    NodeOptionsNotApplied,
+    VerNodeCrashesPds,
+    V6UlaIntoHole,
+    V6BlackholeEgress,
+    EgressTlsIntercepted,
+    MtuContainerOverTunnel,
+    EdgeBotChallengeOutbound,
+    FwEgressClosed,
+    NatHairpin,
+    // the PDS's way out: what made that possible
+    V6ForwardingEatsRa,
+    V6DefaultRoutePurged,
+    V6NetworkdForwardingDisablesRa,
+    V6RaLifetimeExpiry,
+    V6AcceptRaNotPersistent,
+    V6ContainerHasNone,
+    V6ClientIpMasked,
     // OAuth
     OauthClientMetadataEgress,
     OauthUnsupportedScope,
@@ -125,6 +160,33 @@ impl Code {
             Self::ProxyOauthRoutesMissing => "The proxy does not pass the OAuth routes",
             Self::HostNotAPds => "The host is not a PDS",
             Self::HostClockSkew => "The PDS's clock is wrong",
+            Self::DnsDynamicIpStale => "The DNS record has an old address",
+            Self::NatCgnat => "The provider's NAT lets nobody in",
+            Self::PortTaken => "Another program holds the port",
+            Self::Port2583Vs3000 => "The proxy and the PDS disagree on the port",
+            Self::DnsContainerResolverDead => "The PDS cannot resolve names",
+            Self::DnsContainerResolverFlaky => "The PDS's resolver fails now and then",
+            Self::DnsSplitHorizonSsrf => "The PDS's resolver gives a private address",
+            Self::NodeHe250ms => "Node gives up on a working connection after 250 ms",
+            Self::NodeHeLostSyn => "Node gives up when the first packet is lost",
+            Self::NodeIpv4firstNotEnough => "--dns-result-order=ipv4first alone does not help",
+            Self::NodeNoautoselectBackfires => "--no-network-family-autoselection alone does harm",
+            Self::NodeOptionsNotApplied => "The NODE_OPTIONS meant are not in effect",
+            Self::VerNodeCrashesPds => "This Node crashes this PDS now and then",
+            Self::V6UlaIntoHole => "A private IPv6 network with a route into nowhere",
+            Self::V6BlackholeEgress => "IPv6 packets go out and nothing comes back",
+            Self::EgressTlsIntercepted => "TLS of the PDS's own requests is intercepted",
+            Self::MtuContainerOverTunnel => "Large packets from the PDS get lost",
+            Self::EdgeBotChallengeOutbound => "The app's edge turns this server's address away",
+            Self::FwEgressClosed => "What the PDS sends out is blocked",
+            Self::NatHairpin => "The PDS's machine cannot reach its own public name",
+            Self::V6ForwardingEatsRa => "Forwarding makes the kernel ignore the router",
+            Self::V6DefaultRoutePurged => "Forwarding removed the IPv6 default route",
+            Self::V6NetworkdForwardingDisablesRa => "networkd ignores the router because it forwards",
+            Self::V6RaLifetimeExpiry => "The IPv6 default route runs out",
+            Self::V6AcceptRaNotPersistent => "accept_ra will not survive, or did not survive, a boot",
+            Self::V6ContainerHasNone => "The PDS's container has no IPv6",
+            Self::V6ClientIpMasked => "All IPv6 visitors look like one",
             Self::OauthClientMetadataEgress => "The PDS cannot fetch the app's metadata",
             Self::OauthUnsupportedScope => "The PDS does not know the app's scopes",
             Self::OauthDevOriginMismatch => "The PDS thinks it lives at another address",
@@ -154,6 +216,24 @@ impl Code {
             Self::DnsNameNotFound | Self::DnsNoAddress | Self::DnsZoneFailing | Self::TunnelCfDnsElsewhere => UNREACHED,
             Self::DnsPrivateIpPublished => UNREACHED,
             Self::FwPortsClosed | Self::SvcNotListening | Self::V6InboundClosed => UNREACHED_AT_PORT,
+            Self::DnsDynamicIpStale => BEHIND_OTHER_SERVER_OR_NONE,
+            Self::NatCgnat => &[Self::FwPortsClosed, Self::PdsUnreachable, Self::AddressUnreachable, Self::HandleUnverified],
+            Self::PortTaken => BEHIND_OTHER_SERVER_OR_NONE,
+            Self::Port2583Vs3000 => BEHIND_WRONG_PORT,
+            Self::NodeHe250ms
+            | Self::NodeHeLostSyn
+            | Self::NodeIpv4firstNotEnough
+            | Self::NodeNoautoselectBackfires
+            | Self::NodeOptionsNotApplied
+            | Self::DnsContainerResolverDead
+            | Self::DnsContainerResolverFlaky
+            | Self::DnsSplitHorizonSsrf
+            | Self::V6UlaIntoHole
+            | Self::V6BlackholeEgress
+            | Self::EgressTlsIntercepted
+            | Self::MtuContainerOverTunnel
+            | Self::EdgeBotChallengeOutbound
+            | Self::FwEgressClosed => &[Self::OauthClientMetadataEgress, Self::LoginParFails],
             Self::V6OnlyHost => &[Self::PdsUnreachable, Self::AddressUnreachable],
             Self::DnsStaleAaaa | Self::DnsStaleA => BEHIND_OTHER_SERVER,
             Self::TlsOndemandRefused
@@ -186,6 +266,30 @@ impl Code {
     }
 }
 
+impl Code {
+    /// The conditions that make this cause possible: causes of their own, which explain nothing by
+    /// themselves, since the mechanism that fails is this one.
+    pub fn made_possible_by(self) -> &'static [Self] {
+        match self {
+            Self::NodeHe250ms | Self::NodeHeLostSyn | Self::NodeIpv4firstNotEnough => NO_WORKING_IPV6,
+            Self::NodeNoautoselectBackfires => &[Self::V6BlackholeEgress, Self::V6UlaIntoHole],
+            _ => &[],
+        }
+    }
+}
+
+/// Why an address family that is published does not work from where the PDS is.
+const NO_WORKING_IPV6: &[Code] = &[
+    Code::V6UlaIntoHole,
+    Code::V6BlackholeEgress,
+    Code::V6ForwardingEatsRa,
+    Code::V6DefaultRoutePurged,
+    Code::V6NetworkdForwardingDisablesRa,
+    Code::V6RaLifetimeExpiry,
+    Code::V6AcceptRaNotPersistent,
+    Code::V6ContainerHasNone,
+];
+
 /// Without the name, nothing behind it is reached.
 const UNREACHED: &[Code] = &[
     Code::DnsNoWildcard,
@@ -217,6 +321,36 @@ const BEHIND_OTHER_SERVER: &[Code] = &[
     Code::AddressUnreachable,
     Code::TlsHandshakeFails,
     Code::PdsNotAnswering,
+];
+
+/// Somebody else's server answers there, or none.
+const BEHIND_OTHER_SERVER_OR_NONE: &[Code] = &[
+    Code::FwPortsClosed,
+    Code::SvcNotListening,
+    Code::TlsOndemandRefused,
+    Code::TlsInternalOrDefaultCa,
+    Code::TlsPlainHttpOn443,
+    Code::TlsWrongName,
+    Code::ProxyUpstreamDown,
+    Code::HostNotAPds,
+    Code::TlsHandleDomainNoCert,
+    Code::PdsUnreachable,
+    Code::AddressUnreachable,
+    Code::TlsHandshakeFails,
+    Code::PdsNotAnswering,
+    Code::HandleUnverified,
+];
+
+/// The proxy finds nobody behind it; all else is what a proxy without a PDS shows.
+const BEHIND_WRONG_PORT: &[Code] = &[
+    Code::ProxyUpstreamDown,
+    Code::ProxyOauthRoutesMissing,
+    Code::TlsOndemandRefused,
+    Code::TlsHandleDomainNoCert,
+    Code::PdsNotAnswering,
+    Code::HandleUnverified,
+    Code::OauthDiscoveryFails,
+    Code::LoginParFails,
 ];
 
 /// Clients that verify certificates get no further.

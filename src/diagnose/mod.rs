@@ -141,7 +141,9 @@ impl Scope {
             (Some(mine), Some(theirs)) => mine == theirs || under(mine, theirs),
             (mine, _) => mine.is_none(),
         };
-        host && dimension(&self.family, &other.family) && dimension(&self.vantage, &other.vantage)
+        // What was seen from outside is said of no place inside.
+        let vantage = other.vantage.is_none() || dimension(&self.vantage, &other.vantage);
+        host && dimension(&self.family, &other.family) && vantage
     }
 }
 

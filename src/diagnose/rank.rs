@@ -3,7 +3,7 @@
 
 use std::cmp::Reverse;
 
-use super::{Cause, Confidence, Impact, Symptom, evidence::number};
+use super::{Cause, Code, Confidence, Impact, Symptom, evidence::number};
 
 /// Puts symptoms under their causes and sorts.
 pub fn rank(mut findings: Vec<Cause>) -> Vec<Cause> {
@@ -50,7 +50,21 @@ pub fn rank(mut findings: Vec<Cause>) -> Vec<Cause> {
             cause.symptoms.extend(below);
         }
     }
-    causes.into_iter().flatten().collect()
+    let mut causes: Vec<Cause> = causes.into_iter().flatten().collect();
+    contributions(&mut causes);
+    causes
+}
+
+/// What made a cause possible is named at it, and stays a cause of its own with its own remedy.
+fn contributions(causes: &mut [Cause]) {
+    let found: Vec<Code> = causes.iter().map(|cause| cause.code).collect();
+    for cause in causes {
+        for code in cause.code.made_possible_by() {
+            if found.contains(code) && !cause.contributing.contains(code) {
+                cause.contributing.push(*code);
+            }
+        }
+    }
 }
 
 /// Follows masters upwards. `explains` has no cycle (a test holds it); the bound is for safety.
