@@ -240,6 +240,8 @@ pub enum Role {
     Client,
     /// The PLC directory, or the host of a `did:web`.
     Directory,
+    /// A service that the PDS's own configuration names: application view, crawler, report service.
+    Service,
 }
 
 /// An address family.

@@ -1,6 +1,6 @@
 //! What is known of a network namespace and of the machine around it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,14 @@ use crate::{
     fact::{Failure, Family},
     text::Text,
 };
+
+/// Addresses that every routing table treats as "the internet", in both halves of what providers
+/// give out: root name servers (a.root-servers.net, k.root-servers.net). Nothing is sent to them.
+pub const SOMEWHERE: [IpAddr; 3] = [
+    IpAddr::V4(Ipv4Addr::new(198, 41, 0, 4)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0x503, 0xba3e, 0, 0, 0, 2, 0x30)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0x7fd, 0, 0, 0, 0, 0, 1)),
+];
 
 /// A network interface with its addresses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -6,7 +6,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::Display;
 
-use crate::{fact::Failure, secret::Form, text::Text};
+use crate::{
+    fact::{Failure, Vantage},
+    secret::Form,
+    text::Text,
+};
 
 /// A process that is taken for a PDS. Values of its environment are never kept, but for the few
 /// that hold no secret and matter: host name, port, and the flags of Node.
@@ -70,6 +74,20 @@ impl ProcessFact {
     /// The port in effect.
     pub fn effective_port(&self) -> u16 {
         self.port.unwrap_or(DEFAULT_PORT)
+    }
+
+    /// The name of the network namespace it is in.
+    pub fn vantage(&self) -> Vantage {
+        if self.own_network == Some(false) { Vantage::Here } else { self.own_view() }
+    }
+
+    /// The name of its own view of files: its container's, where it has one.
+    pub fn own_view(&self) -> Vantage {
+        let id = || self.confinement.id.as_ref().map(|id| Text::new(&id.chars().take(12).collect::<String>()));
+        match self.confinement.kind {
+            ConfinementKind::None | ConfinementKind::Systemd => Vantage::Process(self.pid),
+            _ => self.confinement.name.clone().or_else(id).map_or(Vantage::Process(self.pid), Vantage::Container),
+        }
     }
 }
 

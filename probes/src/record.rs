@@ -79,6 +79,8 @@ pub enum TargetKind {
     Handle,
     /// A DID.
     Did,
+    /// No PDS was named: this machine is examined as the host of one.
+    Machine,
 }
 
 /// The known-good PDS.
@@ -117,6 +119,9 @@ pub struct Settings {
     pub left_out: Vec<ProbeName>,
     /// The random label used for hosted handles.
     pub sample_label: Text,
+    /// Why this machine was examined as the PDS's own, in a few words; `None`: it was not.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub pds_host: Option<Text>,
 }
 
 impl Run {

@@ -217,7 +217,9 @@ impl Code {
             Self::DnsPrivateIpPublished => UNREACHED,
             Self::FwPortsClosed | Self::SvcNotListening | Self::V6InboundClosed => UNREACHED_AT_PORT,
             Self::DnsDynamicIpStale => BEHIND_OTHER_SERVER_OR_NONE,
-            Self::NatCgnat => &[Self::FwPortsClosed, Self::PdsUnreachable, Self::AddressUnreachable, Self::HandleUnverified],
+            Self::NatCgnat => {
+                &[Self::FwPortsClosed, Self::PdsUnreachable, Self::AddressUnreachable, Self::HandleUnverified]
+            }
             Self::PortTaken => BEHIND_OTHER_SERVER_OR_NONE,
             Self::Port2583Vs3000 => BEHIND_WRONG_PORT,
             Self::NodeHe250ms

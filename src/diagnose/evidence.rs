@@ -13,6 +13,7 @@ use pdsdoctor_probes::{
 use url::Url;
 
 use super::{
+    inside::Inside,
     net_kinds::{AddressKind, address_kind},
     par_stage::{Stage, stage},
 };
@@ -57,6 +58,7 @@ pub struct Evidence<'a> {
     tls: Vec<Seen<'a, TlsFact>>,
     http: Vec<Seen<'a, HttpFact>>,
     pars: Vec<Seen<'a, ParFact>>,
+    inside: Inside<'a>,
 }
 
 /// What was measured at one address of a host, in the order of layers.
@@ -139,12 +141,15 @@ impl<'a> Evidence<'a> {
             tls: Vec::new(),
             http: Vec::new(),
             pars: Vec::new(),
+            inside: Inside::default(),
         };
         // A run may have been put together in any order: the ids say which it is.
         let mut facts: Vec<&Fact> = run.facts.iter().collect();
         facts.sort_by_key(|fact| (number(&fact.id), fact.id.0.as_str()));
         // What was measured inside answers other questions: these lists are the view from outside.
-        for fact in facts.into_iter().filter(|fact| !fact.probe.is_inside()) {
+        let (inside, outside): (Vec<&Fact>, Vec<&Fact>) = facts.into_iter().partition(|fact| fact.probe.is_inside());
+        evidence.inside = Inside::new(inside, run.target.host.as_deref());
+        for fact in outside {
             match &fact.body {
                 FactBody::OwnNetwork(body) => evidence.own.push(Seen { fact, body }),
                 FactBody::Dns(body) => evidence.dns.push(Seen { fact, body }),
@@ -157,6 +162,11 @@ impl<'a> Evidence<'a> {
             }
         }
         evidence
+    }
+
+    /// What was measured on the PDS's own machine.
+    pub fn inside(&self) -> &Inside<'a> {
+        &self.inside
     }
 
     /// The host of the PDS, once known.

@@ -4,6 +4,7 @@ mod build;
 pub mod code;
 pub mod evidence;
 mod healthy;
+pub mod inside;
 pub mod judge;
 pub mod net_kinds;
 pub mod node_model;

@@ -178,6 +178,7 @@ fn settings(options: &CheckOptions, label: &str) -> Settings {
         client_ids: options.client_ids.iter().map(|id| Text::new(id)).collect(),
         left_out: ProbeName::of_check().filter(|probe| !options.probes.contains(probe)).collect(),
         sample_label: Text::new(label),
+        pds_host: None,
     }
 }
 

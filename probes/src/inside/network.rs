@@ -1,32 +1,19 @@
 //! The network of one namespace: interfaces, routes, sources, settings.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, net::IpAddr, time::Duration};
 
 use tokio::time::timeout;
 
 use super::{links, routes, sysctl};
 use crate::{
     fact::{FactBody, Family, ProbeName},
-    host_fact::{InterfaceFact, RoutesFact},
+    host_fact::{InterfaceFact, RoutesFact, SOMEWHERE},
     net::Net,
     text::Text,
 };
 
 /// The kernel answers from its memory; this is for a machine that is drowning.
 const KERNEL: Duration = Duration::from_secs(2);
-
-/// Addresses that every routing table treats as "the internet", in both halves of what providers
-/// give out: root name servers (a.root-servers.net, k.root-servers.net). Nothing is sent to them.
-const SOMEWHERE: [IpAddr; 3] = [
-    IpAddr::V4(Ipv4Addr::new(198, 41, 0, 4)),
-    IpAddr::V6(Ipv6Addr::new(0x2001, 0x503, 0xba3e, 0, 0, 0, 2, 0x30)),
-    IpAddr::V6(Ipv6Addr::new(0x2001, 0x7fd, 0, 0, 0, 0, 0, 1)),
-];
 
 /// What was seen of a namespace, for those who go on from it.
 #[derive(Clone, Debug, Default)]

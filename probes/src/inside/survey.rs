@@ -354,7 +354,7 @@ async fn of_container(net: &Net, options: &InsideOptions, wanted: &str) -> Optio
 /// Where a PDS sees the network from.
 fn place(net: &Net, options: &InsideOptions, fact: &ProcessFact) -> Option<Place> {
     let pid = fact.pid;
-    let own = vantage_of(fact);
+    let own = fact.own_view();
     // The same tree of files: a service of this machine, not a container.
     let tree = |path: String| std::fs::metadata(path).ok().map(|found| (found.st_dev(), found.st_ino()));
     let shares = tree(format!("/proc/{pid}/root/")) == tree("/".to_owned());
@@ -370,15 +370,6 @@ fn place(net: &Net, options: &InsideOptions, fact: &ProcessFact) -> Option<Place
             net.not_measured(ProbeName::HostNetwork, &why, &options.sudo());
             None
         }
-    }
-}
-
-/// The name of a PDS's own view: its container's, where it has one.
-pub(super) fn vantage_of(fact: &ProcessFact) -> Vantage {
-    let id = || fact.confinement.id.as_ref().map(|id| Text::new(&id.chars().take(12).collect::<String>()));
-    match fact.confinement.kind {
-        ConfinementKind::None | ConfinementKind::Systemd => Vantage::Process(fact.pid),
-        _ => fact.confinement.name.clone().or_else(id).map_or(Vantage::Process(fact.pid), Vantage::Container),
     }
 }
 

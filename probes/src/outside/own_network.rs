@@ -5,13 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use crate::{
     fact::{FactBody, Failure, FailureKind, Family, OwnNetworkFact, ProbeName},
     failure,
+    host_fact::SOMEWHERE,
     net::Net,
 };
-
-/// A global address of each family that every routing table treats as "the internet": a root name
-/// server (a.root-servers.net). Nothing is sent to it.
-const SOMEWHERE_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 41, 0, 4));
-const SOMEWHERE_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0x503, 0xba3e, 0, 0, 0, 2, 0x30));
 
 /// Asks the kernel for the source address towards the internet, by connecting a UDP socket: that
 /// sends no packet. Records [`OwnNetworkFact`]. `true`: there is a route and a source that can be
@@ -19,8 +15,8 @@ const SOMEWHERE_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0x503, 0xba3e, 0, 
 pub fn own_network(net: &Net, family: Family) -> bool {
     let job = net.begin(ProbeName::OwnNetwork, format!("the kernel's {family} route"));
     let destination = match family {
-        Family::V4 => SOMEWHERE_V4,
-        Family::V6 => SOMEWHERE_V6,
+        Family::V4 => SOMEWHERE[0],
+        Family::V6 => SOMEWHERE[1],
     };
     let (source, failure) = match source_towards(SocketAddr::new(destination, 53)) {
         Ok(source) => (Some(source), unusable(source).map(no_network)),

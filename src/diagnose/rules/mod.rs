@@ -7,6 +7,7 @@ mod discovery;
 mod handle_hosts;
 mod handle_records;
 mod identity;
+mod inside;
 mod login;
 mod login_words;
 mod names;

@@ -1,0 +1,1 @@
+//! What only the PDS's own machine shows: a file per family of causes.
