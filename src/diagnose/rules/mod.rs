@@ -68,6 +68,9 @@ pub static RULES: &[Rule] = &[
     discovery::RULE,
     login::RULE,
     identity::RULE,
+    inside::names::RULE,
+    inside::way_out::RULE,
+    inside::ports::RULE,
     unexplained::RULE,
 ];
 
