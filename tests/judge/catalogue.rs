@@ -134,6 +134,8 @@ pub fn worlds() -> Vec<(&'static str, World)> {
         ("wrong port", inside_paths::wrong_port(None)),
         ("port taken", inside_paths::taken(true)),
         ("no loopback", inside_paths::no_loopback(true)),
+        ("old address", inside_paths::moved()),
+        ("provider's NAT", inside_paths::behind_the_provider("100.72.0.1")),
         // Faults that meet: each stays where it belongs.
         ("no wildcard and egress", handles::without_wildcard().pars(Role::Target, refused, 300)),
         ("expired and IPv6 closed", healthy().closed(PDS_V6, FailureKind::Refused, 20).cert(PDS, tls::expired)),

@@ -71,6 +71,7 @@ pub static RULES: &[Rule] = &[
     inside::names::RULE,
     inside::way_out::RULE,
     inside::ports::RULE,
+    inside::position::RULE,
     unexplained::RULE,
 ];
 

@@ -2,6 +2,7 @@
 
 pub(super) mod names;
 pub(super) mod ports;
+pub(super) mod position;
 pub(super) mod way_out;
 
 use pdsdoctor_probes::{fact::Role, par_fact::ParArm};
