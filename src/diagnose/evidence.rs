@@ -521,12 +521,8 @@ impl<'a> Evidence<'a> {
 
     /// The clients that PARs were about, in order.
     pub fn clients(&self) -> Vec<&'a str> {
-        let ids: BTreeSet<&str> = self
-            .pars
-            .iter()
-            .filter(|seen| seen.body.arm != ParArm::Localhost)
-            .map(|seen| seen.body.client.as_str())
-            .collect();
+        let ids: BTreeSet<&str> =
+            self.pars.iter().filter(|seen| seen.body.arm.is_login()).map(|seen| seen.body.client.as_str()).collect();
         let in_order = self.run.settings.client_ids.iter().map(std::ops::Deref::deref);
         in_order.filter(|id| ids.contains(id)).collect()
     }

@@ -10,6 +10,7 @@ mod lines;
 mod oauth;
 mod reference;
 mod target;
+mod way_out;
 
 use std::{
     collections::HashSet,
@@ -49,6 +50,8 @@ struct Context {
     label: String,
     /// Any resolver has said anything: asking for more names is not in vain.
     resolver_answered: AtomicBool,
+    /// Whether the PDS's way out is examined.
+    way_out: way_out::Decision,
     found: Mutex<Found>,
 }
 
@@ -99,6 +102,7 @@ pub async fn check(
         has_v6,
         label: label.clone(),
         resolver_answered: AtomicBool::new(false),
+        way_out: way_out::Decision::new(options.egress_hosts_given),
         found: Mutex::new(Found { target: unresolved(options), reference: None, zones_asked: HashSet::new() }),
     });
 
@@ -144,7 +148,11 @@ pub async fn check(
 async fn everything(context: Arc<Context>) {
     let clients = clients::Clients::start(&context);
     let reference = reference::examine(&context, &clients);
-    let target = target::examine(&context, &clients);
+    let target = async {
+        target::examine(&context, &clients).await;
+        // Where the target was not asked, the reference need not be.
+        context.way_out.make(false);
+    };
     tokio::join!(reference, target);
     clients.finish().await;
 }

@@ -11,6 +11,9 @@ mod inside;
 mod login;
 mod login_words;
 mod names;
+mod outbound;
+mod outbound_edge;
+mod outbound_words;
 mod proxy;
 mod reach;
 mod stale_address;
@@ -67,6 +70,8 @@ pub static RULES: &[Rule] = &[
     clock::RULE,
     discovery::RULE,
     login::RULE,
+    outbound::RULE,
+    outbound_edge::RULE,
     identity::RULE,
     unexplained::RULE,
 ];
