@@ -2,7 +2,8 @@
 //! about hosts of which the families and the distance are known tells what of its network is at fault.
 //!
 //! Any answer will do, a 404 too: what counts is how far the PDS got. The reference PDS fetches from port 443 only,
-//! follows no redirect and refuses private addresses (`@atproto-labs/fetch-node`).
+//! follows no redirect, refuses private addresses (`@atproto-labs/fetch-node`) and takes no address without a path
+//! for a client's (`isOAuthClientIdDiscoverable` of `@atproto/oauth-types`).
 
 use pdsdoctor_probes::par_fact::ParArm;
 use strum::{Display, EnumIter, EnumString};
@@ -33,6 +34,9 @@ impl EgressFamily {
     }
 }
 
+/// What is asked for where a URL has no path: a PDS fetches no bare `/`.
+pub const ANY_PATH: &str = "/robots.txt";
+
 /// One of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EgressHost {
@@ -52,8 +56,8 @@ pub struct EgressHost {
 /// - The mirror of Australia's research network: both families, and one place on earth. It is near for Australians
 ///   only, for whom nearly every application is the far one.
 pub const EGRESS_HOSTS: &[(EgressFamily, &str)] = &[
-    (EgressFamily::Ipv4, "https://ipv4.icanhazip.com/"),
-    (EgressFamily::Ipv6, "https://ipv6.icanhazip.com/"),
+    (EgressFamily::Ipv4, "https://ipv4.icanhazip.com/robots.txt"),
+    (EgressFamily::Ipv6, "https://ipv6.icanhazip.com/robots.txt"),
     (EgressFamily::Near, "https://www.gstatic.com/generate_204"),
     (EgressFamily::Far, "https://mirror.aarnet.edu.au/robots.txt"),
 ];
@@ -82,7 +86,8 @@ mod tests {
             assert_eq!(EGRESS_HOSTS.iter().filter(|(known, _)| *known == family).count(), 1);
         }
         for (_, url) in EGRESS_HOSTS {
-            assert!(url::Url::parse(url).is_ok_and(|url| url.scheme() == "https" && url.port().is_none()), "{url}");
+            let parsed = url::Url::parse(url).expect("a URL");
+            assert!(parsed.scheme() == "https" && parsed.port().is_none() && parsed.path() != "/", "{url}");
         }
     }
 

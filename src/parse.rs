@@ -12,7 +12,7 @@ use rustls::{
 };
 
 use crate::{
-    egress::{EgressFamily, EgressHost},
+    egress::{ANY_PATH, EgressFamily, EgressHost},
     options::Resolve,
 };
 
@@ -49,7 +49,7 @@ pub fn egress_host(raw: &str) -> Result<EgressHost, String> {
     let (family, url) = raw.split_once('=').ok_or(FORM)?;
     let family: EgressFamily =
         family.parse().map_err(|_| format!("{family:?} is none of ipv4, ipv6, near, far; {FORM}"))?;
-    let parsed = url::Url::parse(url).map_err(|error| format!("not a URL: {error}; {FORM}"))?;
+    let mut parsed = url::Url::parse(url).map_err(|error| format!("not a URL: {error}; {FORM}"))?;
     if parsed.scheme() != "https" || parsed.port().is_some() {
         return Err("a PDS fetches only from https:// and port 443".to_owned());
     }
@@ -58,6 +58,9 @@ pub fn egress_host(raw: &str) -> Result<EgressHost, String> {
         || parsed.password().is_some()
     {
         return Err("a PDS fetches only from host names, not from addresses, and without credentials".to_owned());
+    }
+    if parsed.path() == "/" {
+        parsed.set_path(ANY_PATH);
     }
     Ok(EgressHost { family, url: parsed.into() })
 }
@@ -147,7 +150,7 @@ mod tests {
     #[test]
     fn an_egress_host_is_one_that_a_pds_would_fetch_from() {
         let host = egress_host("ipv6=https://v6.example.net").expect("a host");
-        assert_eq!((host.family, host.url.as_str()), (EgressFamily::Ipv6, "https://v6.example.net/"));
+        assert_eq!((host.family, host.url.as_str()), (EgressFamily::Ipv6, "https://v6.example.net/robots.txt"));
         assert!(egress_host("near=https://a.example:443/x?y").is_ok());
         for bad in [
             "https://a.example/",

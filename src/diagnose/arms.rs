@@ -158,7 +158,7 @@ pub fn did_web(evidence: &Evidence<'_>, host: &str) -> Option<Lookup> {
         evidence.http(Role::Target, HttpPurpose::ProxyDidWeb).into_iter().find(|seen| of_host(&seen.body.url))?;
     match seen.body.status {
         Some(400) if mentions(seen.body.content.as_ref(), "proxy did") => Some(Lookup::Reached(seen.id())),
-        Some(500) => Some(Lookup::Failed(seen.id(), spent(evidence, Role::Target, seen.took()))),
+        Some(500) => Some(Lookup::Failed(seen.id(), spent(evidence, seen.took()))),
         Some(401) if !old(plc(evidence).as_ref()) => Some(Lookup::Reached(seen.id())),
         _ => None,
     }
@@ -175,7 +175,7 @@ fn plc(evidence: &Evidence<'_>) -> Option<Lookup> {
             if ask(Role::Reference)
                 .is_some_and(|there| there.body.status == Some(400) && reached(there.body.content.as_ref())) =>
         {
-            Some(Lookup::Failed(seen.id(), spent(evidence, Role::Target, seen.took())))
+            Some(Lookup::Failed(seen.id(), spent(evidence, seen.took())))
         }
         // A PDS before 0.4.166 says 401 to everybody.
         _ => None,
@@ -207,7 +207,7 @@ fn build<'a>(evidence: &Evidence<'a>, seen: Seen<'a, ParFact>, stage: &Stage) ->
     Some(Arm {
         arm: kind,
         got: Got::of(stage)?,
-        spent: spent(evidence, Role::Target, seen.took()),
+        spent: spent(evidence, seen.took()),
         published: published(evidence, kind, &host),
         control: by_reference.or_else(from_here),
         same_question,
@@ -221,10 +221,9 @@ fn unasked(evidence: &Evidence<'_>, kind: ParArm) -> bool {
     evidence.reference().is_none_or(|_| evidence.par(Role::Reference, None, kind).is_none())
 }
 
-/// What a request took beyond the way there and back: the arm for which nothing is fetched is its measure.
-fn spent(evidence: &Evidence<'_>, role: Role, took: u64) -> u64 {
-    let base = evidence.par(role, None, ParArm::Localhost).filter(|(seen, _)| seen.body.failure.is_none());
-    took.saturating_sub(base.map_or(0, |(seen, _)| seen.took()))
+/// What a request took beyond the way there and back.
+fn spent(evidence: &Evidence<'_>, took: u64) -> u64 {
+    took.saturating_sub(evidence.par_base(Role::Target))
 }
 
 /// What DNS says here; where it was not asked, what the arm is chosen for.

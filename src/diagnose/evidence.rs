@@ -507,16 +507,17 @@ impl<'a> Evidence<'a> {
 
     /// How far a PAR got.
     pub fn stage_of(&self, seen: Seen<'_, ParFact>) -> Stage {
-        // The localhost arm on the same way, for which nothing is fetched, is what the way costs.
-        let base = self
-            .pars
-            .iter()
-            .find(|other| {
-                let body = other.body;
-                body.role == seen.body.role && body.arm == ParArm::Localhost && body.failure.is_none()
-            })
-            .map_or(0, |base| base.took());
-        stage(seen.body, seen.took(), base)
+        stage(seen.body, seen.took(), self.par_base(seen.body.role))
+    }
+
+    /// What a PAR costs beside what the PDS fetches for it: the localhost arm is made to measure that. It too can have a
+    /// bad moment, and then another arm was quicker.
+    pub fn par_base(&self, role: Role) -> u64 {
+        let answered = || self.pars.iter().filter(|seen| seen.body.role == role && seen.body.failure.is_none());
+        if !answered().any(|seen| seen.body.arm == ParArm::Localhost) {
+            return 0;
+        }
+        answered().map(Seen::took).min().unwrap_or(0)
     }
 
     /// The clients that PARs were about, in order.

@@ -341,8 +341,7 @@ fn reading(evidence: &Evidence<'_>, stage: &Stage, host: &str) -> Stage {
 
 /// What the PDS spent on the fetch: the time of the arm less that of the arm without a fetch.
 fn spent(evidence: &Evidence<'_>, arm: &Arm<'_>) -> u64 {
-    let base = evidence.par(Role::Target, None, ParArm::Localhost).map_or(0, |(seen, _)| seen.took());
-    arm.target.took().saturating_sub(base)
+    arm.target.took().saturating_sub(evidence.par_base(Role::Target))
 }
 
 /// The document was read, and something in it or in the request was refused.
