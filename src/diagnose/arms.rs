@@ -2,14 +2,14 @@
 //! may mean is in [`theory`].
 
 use pdsdoctor_probes::{
-    fact::{FactId, Family, Role},
+    fact::{FactId, FailureKind, Family, Role},
     http_fact::{Content, HttpPurpose},
     par_fact::{ParArm, ParFact},
 };
 
 use super::{
     evidence::{Evidence, Seen, host_of},
-    par_stage::{FetchFailure, Stage},
+    par_stage::{FetchFailure, Stage, by_time},
 };
 
 pub mod theory;
@@ -24,11 +24,19 @@ pub enum Got {
 }
 
 impl Got {
-    fn of(stage: &Stage) -> Option<Self> {
+    fn of(stage: &Stage, arm: ParArm) -> Option<Self> {
         match stage {
             Stage::DocumentNotObtained(failure) => Some(Self::Failed(*failure)),
+            // This one is not waited for until the PDS gives up.
+            Stage::NoRoute(FailureKind::Timeout) if arm == ParArm::OwnUrl => Some(Self::Failed(FetchFailure::Silence)),
             other => (other.reached_host() == Some(true)).then_some(Self::Reached),
         }
+    }
+
+    /// No reason was given.
+    pub fn is_bare(self) -> bool {
+        use FetchFailure::{AtOnce, AttemptCap, Silence, Slow};
+        matches!(self, Self::Failed(AtOnce | AttemptCap | Slow | Silence))
     }
 
     /// It failed without waiting for anything.
@@ -77,6 +85,23 @@ pub struct Arm<'a> {
 }
 
 impl Arm<'_> {
+    /// Takes the time of a quicker failure of the same fetch for its own: what waits for a timer is never quicker than
+    /// the timer, and what does not can be held up by a busy machine.
+    fn no_slower_than(&mut self, spent: u64) {
+        if self.got.is_bare() && spent < self.spent {
+            self.spent = spent;
+            self.got = Got::Failed(by_time(spent));
+        }
+        self.settle();
+    }
+
+    /// Node cuts off no attempt at the only address there is: then a few hundred milliseconds are no timer's.
+    fn settle(&mut self) {
+        if self.published.0 + self.published.1 < 2 && self.got == Got::Failed(FetchFailure::AttemptCap) {
+            self.got = Got::Failed(FetchFailure::AtOnce);
+        }
+    }
+
     /// `tangled.org: failed after 257 ms`.
     pub fn line(&self) -> String {
         format!("{}: {}", self.host, self.got.words(self.spent))
@@ -143,10 +168,24 @@ impl<'a> Arms<'a> {
     }
 }
 
-/// The cache-busted arm of a client, if it came as far as the fetch.
+/// How much longer than the PDS's own limit on a look-up a failure must have taken to be another limit's.
+const LOOKUP_LIMIT_MS: u64 = 2_500;
+
+/// The cache-busted arm of a client, if it came as far as the fetch. The other requests about the same host that failed
+/// like it show how quick the failure can be.
 pub fn login<'a>(evidence: &Evidence<'a>, client: &str) -> Option<Arm<'a>> {
     let (seen, stage) = evidence.par(Role::Target, Some(client), ParArm::CacheBusted)?;
-    build(evidence, seen, &stage)
+    let mut arm = build(evidence, seen, &stage)?;
+    if arm.spent >= LOOKUP_LIMIT_MS {
+        return Some(arm);
+    }
+    if let Some((named, Stage::DocumentNotObtained(_))) = evidence.par(Role::Target, Some(client), ParArm::AsNamed) {
+        arm.no_slower_than(spent(evidence, named.took()));
+    }
+    if let Some(Lookup::Failed(_, spent)) = did_web(evidence, &arm.host) {
+        arm.no_slower_than(spent);
+    }
+    Some(arm)
 }
 
 /// The request for the `did:web` of a client's host, which goes to the same place by another way.
@@ -204,16 +243,18 @@ fn build<'a>(evidence: &Evidence<'a>, seen: Seen<'a, ParFact>, stage: &Stage) ->
         });
         good.next().map(Seen::id)
     };
-    Some(Arm {
+    let mut arm = Arm {
         arm: kind,
-        got: Got::of(stage)?,
+        got: Got::of(stage, kind)?,
         spent: spent(evidence, seen.took()),
         published: published(evidence, kind, &host),
         control: by_reference.or_else(from_here),
         same_question,
         host,
         seen,
-    })
+    };
+    arm.settle();
+    Some(arm)
 }
 
 /// Nobody else was asked the same: then a default host may be taken to be there.

@@ -239,7 +239,8 @@ fn content_refusal(lower: &str) -> Refusal {
     }
 }
 
-fn by_time(spent: u64) -> FetchFailure {
+/// A failure without a reason, by the time it took.
+pub(super) fn by_time(spent: u64) -> FetchFailure {
     match spent {
         SILENCE_MS.. => FetchFailure::Silence,
         ATTEMPT_CAP_MS.. => FetchFailure::Slow,

@@ -52,6 +52,8 @@ struct Context {
     resolver_answered: AtomicBool,
     /// Whether the PDS's way out is examined.
     way_out: way_out::Decision,
+    /// Whether a login at the target failed, or takes too long.
+    login_failed: way_out::Decision,
     found: Mutex<Found>,
 }
 
@@ -103,6 +105,7 @@ pub async fn check(
         label: label.clone(),
         resolver_answered: AtomicBool::new(false),
         way_out: way_out::Decision::new(options.egress_hosts_given),
+        login_failed: way_out::Decision::new(false),
         found: Mutex::new(Found { target: unresolved(options), reference: None, zones_asked: HashSet::new() }),
     });
 
@@ -152,6 +155,7 @@ async fn everything(context: Arc<Context>) {
         target::examine(&context, &clients).await;
         // Where the target was not asked, the reference need not be.
         context.way_out.make(false);
+        context.login_failed.make(false);
     };
     tokio::join!(reference, target);
     clients.finish().await;

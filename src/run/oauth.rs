@@ -203,9 +203,13 @@ async fn pars(context: &Arc<Context>, clients: &Clients, role: Role, pds: (&str,
             par::par(net, &fetched(ParArm::OwnUrl, &format!("{}/xrpc/_health", server.origin))).await;
         }
     };
+    let decide = |failed| {
+        context.way_out.make(failed);
+        context.login_failed.make(failed);
+    };
     let seen = |answer: ParFact| {
         if role == Role::Target && way_out::has_failed(&answer) {
-            context.way_out.make(true);
+            decide(true);
         }
     };
     let logins = clients.all.iter().filter(|client| https_host(&client.id).is_some()).map(|client| async {
@@ -235,11 +239,11 @@ async fn pars(context: &Arc<Context>, clients: &Clients, role: Role, pds: (&str,
         let overdue = async {
             base_known.notified().await;
             time::sleep(way_out::OVERDUE).await;
-            context.way_out.make(true);
+            decide(true);
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            _ = logins => context.way_out.make(false),
+            _ = logins => decide(false),
             () = overdue => {}
         }
     };

@@ -38,7 +38,8 @@ const FOREIGN_HANDLE: &str = "bsky.app";
 /// where it would go and then asks who we are.
 const NO_METHOD: &str = "/xrpc/com.example.pdsdoctor.probe";
 
-/// Whether the way out is to be examined: the target's answers decide, for both sides.
+/// Something that the target's answers decide, for both sides: whether the way out is to be examined, and whether a
+/// login failed.
 pub(super) struct Decision(watch::Sender<Option<bool>>);
 
 impl Decision {
@@ -58,7 +59,7 @@ impl Decision {
     }
 
     /// Waits for it.
-    async fn made(&self) -> bool {
+    pub(super) async fn made(&self) -> bool {
         let mut made = self.0.subscribe();
         made.wait_for(Option::is_some).await.is_ok_and(|made| *made == Some(true))
     }
@@ -146,8 +147,12 @@ async fn lookups(context: &Arc<Context>, clients: &Clients, role: Role, (origin,
         }
     };
     let app = clients.all.iter().find_map(|client| https_host(&client.id).filter(|(_, port)| *port == 443));
+    // The PDS keeps what it finds there; where it cannot fetch from the host, that is nothing.
     let web = async {
-        if let Some((host, _)) = app {
+        if let Some((host, _)) = app
+            && role == Role::Target
+            && context.login_failed.made().await
+        {
             proxied(HttpPurpose::ProxyDidWeb, format!("did:web:{host}")).await;
         }
     };

@@ -13,7 +13,7 @@ use pdsdoctor_probes::{
 };
 
 use crate::{
-    handles, login, names, reach, side, tls, web,
+    handles, login, names, outbound, reach, side, tls, web,
     world::{ALICE_DID, PDS, PDS_V4, PDS_V6, World, alert, answer, healthy, no_answer, not_obtained, t},
 };
 
@@ -123,6 +123,10 @@ pub fn worlds() -> Vec<(&'static str, World)> {
         ("endpoint", handles::with_handle(&["at://alice.pds.example.com"], "http://pds.example.com")),
         ("no DID document", handles::lost(404)),
         ("directory down", handles::lost(503)),
+    ]
+    .into_iter()
+    .chain(outbound::faults())
+    .chain([
         // Faults that meet: each stays where it belongs.
         ("no wildcard and egress", handles::without_wildcard().pars(Role::Target, refused, 300)),
         ("expired and IPv6 closed", healthy().closed(PDS_V6, FailureKind::Refused, 20).cert(PDS, tls::expired)),
@@ -130,7 +134,8 @@ pub fn worlds() -> Vec<(&'static str, World)> {
             "clock and origin",
             web::clock(web::server(|it| it.issuer = Some(t("http://localhost:3000"))), &[Role::Target], 90_000),
         ),
-    ]
+    ])
+    .collect()
 }
 
 /// The worlds as finished runs, and the runs that the lab has saved.

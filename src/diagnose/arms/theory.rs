@@ -12,7 +12,9 @@ use pdsdoctor_probes::par_fact::ParArm;
 use super::{Arm, Arms, Got, Lookup};
 use crate::diagnose::{
     Code,
-    node_model::{Address, NOT_FOUND, Options, Outcome, Path, Release, Situation, Undici, predict},
+    node_model::{
+        Address, NOT_FOUND, Options, Outcome, Path, Release, Situation, Undici, predict, release::ATTEMPT_MS,
+    },
     par_stage::FetchFailure,
 };
 
@@ -136,8 +138,10 @@ const CALLER_LIMIT_MS: u64 = 10_000;
 
 /// How far a host may be from the PDS, as one round trip: both sides of Node's two timers, and a satellite.
 const ROUND_TRIPS_MS: [u64; 10] = [5, 20, 60, 120, 200, 240, 270, 350, 600, 900];
-/// No host of an anycast edge is farther than this.
+/// No host of an anycast edge is farther than this,
 const NEAR_MS: u64 = 200;
+/// except behind a satellite: a theory that needs it supposes more than any fault.
+const FAR_NEAR_COST: u32 = 2;
 
 /// The arm without a fetch is taken off every time, and its own time varies from one request to the next: the rest
 /// may come out too small by this.
@@ -200,6 +204,15 @@ pub fn cheapest(fitting: &[Theory]) -> impl Iterator<Item = Theory> + '_ {
     fitting.iter().copied().take_while(move |theory| Some(theory.cost) == least)
 }
 
+/// The most that is allowed for a busy machine: with Node's shorter timer it would else be taken for the longer one.
+const NOISE_MS: u64 = 150;
+
+/// How long the quickest fetch that went well took: a machine that needs this for what is near may need it for a
+/// failure.
+fn noise(arms: &Arms<'_>) -> u64 {
+    arms.reached().map(|arm| arm.spent).min().unwrap_or(0).min(NOISE_MS)
+}
+
 /// What the theory supposes, if it fits; nothing if it does not.
 fn cost(
     v6: V6,
@@ -213,11 +226,15 @@ fn cost(
     for arm in std::iter::once(app).chain(&arms.egress) {
         cost += arm_cost(v6, fault, runtime, arm, arms)?;
     }
-    // Its own address is mostly not far away and says little of the network, but it has a name like all others.
-    if fault.is_of_names() && arms.own.as_ref().is_some_and(|own| !fits_names(fault, own)) {
+    // Its own address is not far away, so what is wrong on the way out need not touch it; but it has a name like all
+    // others.
+    if fault.is_of_names() && arms.own.as_ref().is_some_and(|own| !fits_names(fault, own, noise(arms))) {
         return None;
     }
     let is_global = fault != Fault::Nothing && !fault.is_of_app();
+    if is_global && !fault.is_of_names() && arms.own.as_ref().is_some_and(|own| own.got != Got::Reached) {
+        cost += 1;
+    }
     match &arms.plc {
         Some(Lookup::Reached(_)) if is_global => return None,
         Some(Lookup::Failed(..)) if !is_global => cost += 1,
@@ -248,31 +265,28 @@ enum Expected {
 }
 
 impl Expected {
-    fn fits(self, got: Got, spent: u64) -> bool {
+    /// `noise`: how long even what goes well takes here.
+    fn fits(self, arm: &Arm<'_>, noise: u64) -> bool {
+        let (got, spent) = (arm.got, arm.spent);
         match (self, got) {
             (Self::Reached { connect_ms }, Got::Reached) => spent + EARLY_MS >= connect_ms,
             (Self::Named(expected), Got::Failed(seen)) => expected == seen,
-            (Self::Bare { after_ms }, Got::Failed(seen)) => {
-                let bare = matches!(
-                    seen,
-                    FetchFailure::AtOnce | FetchFailure::AttemptCap | FetchFailure::Slow | FetchFailure::Silence
-                );
-                let in_time = if after_ms >= SILENCE_MS {
+            (Self::Bare { after_ms }, got) if got.is_bare() => {
+                if after_ms >= SILENCE_MS {
                     spent >= SILENCE_MS
                 } else {
-                    (after_ms.saturating_sub(EARLY_MS)..=after_ms + LATE_MS).contains(&spent)
-                };
-                bare && in_time
+                    (after_ms.saturating_sub(EARLY_MS)..=after_ms + LATE_MS + noise).contains(&spent)
+                }
             }
             _ => false,
         }
     }
 }
 
-fn fits_names(fault: Fault, arm: &Arm<'_>) -> bool {
+fn fits_names(fault: Fault, arm: &Arm<'_>, noise: u64) -> bool {
     match fault {
         Fault::NamesFail | Fault::AppNameFails => {
-            Expected::Bare { after_ms: 0 }.fits(arm.got, arm.spent)
+            Expected::Bare { after_ms: 0 }.fits(arm, noise)
                 || (matches!(arm.got, Got::Failed(FetchFailure::Slow)) && arm.spent >= RESOLVER_SECONDS_MS)
         }
         Fault::NamesSilent => arm.got.silent(),
@@ -287,19 +301,20 @@ fn arm_cost(v6: V6, fault: Fault, runtime: &Runtime, arm: &Arm<'_>, arms: &Arms<
     let fault = if fault.is_of_app() && !is_app { Fault::Nothing } else { fault };
     match fault {
         Fault::NamesFail | Fault::AppNameFails | Fault::NamesSilent | Fault::NamesUnknown => {
-            return fits_names(fault, arm).then_some(0);
+            return fits_names(fault, arm, noise(arms)).then_some(0);
         }
-        Fault::AppPrivate => return Expected::Bare { after_ms: 0 }.fits(arm.got, arm.spent).then_some(0),
+        Fault::AppPrivate => return Expected::Bare { after_ms: 0 }.fits(arm, noise(arms)).then_some(0),
         _ => {}
     }
+    let noise = noise(arms);
     let mut best: Option<u32> = None;
     for round_trip in ROUND_TRIPS_MS {
         let (connected, cut_off, expected) = expect(v6, fault, runtime, arm, round_trip);
-        if !expected.iter().any(|expected| expected.fits(arm.got, arm.spent)) {
+        if !expected.iter().any(|expected| expected.fits(arm, noise)) {
             continue;
         }
         let near = matches!(arm.arm, ParArm::Near | ParArm::Ipv4Only);
-        let mut cost = u32::from(near && round_trip > NEAR_MS);
+        let mut cost = if near && round_trip > NEAR_MS { FAR_NEAR_COST } else { 0 };
         // Two hosts that are near are about as near: what the one with two families takes longer, Node wasted.
         if arm.arm == ParArm::Near && connected && !cut_off && late(arm, arms) {
             cost += 1;
@@ -309,12 +324,15 @@ fn arm_cost(v6: V6, fault: Fault, runtime: &Runtime, arm: &Arm<'_>, arms: &Arms<
     best
 }
 
+/// What a wasted attempt of Node's costs, less the difference that two near hosts may have: half of its timer.
+const WASTED_MS: u64 = ATTEMPT_MS / 2;
+
 /// The near host took longer than the near IPv4-only one, by about one of Node's timers.
 pub fn late(near: &Arm<'_>, arms: &Arms<'_>) -> bool {
-    arms.get(ParArm::Ipv4Only).is_some_and(|plain| {
-        plain.got == Got::Reached
-            && near.spent + EARLY_MS >= plain.spent + crate::diagnose::node_model::release::ATTEMPT_MS
-    })
+    near.spent + EARLY_MS >= ATTEMPT_MS
+        && arms
+            .get(ParArm::Ipv4Only)
+            .is_some_and(|plain| plain.got == Got::Reached && near.spent >= plain.spent + WASTED_MS)
 }
 
 /// Whether a connection comes about, whether an attempt was wasted on it, and what may be seen of it.

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use pdsdoctor_probes::{
-    fact::{FactId, Role},
+    fact::{FactId, Family, Role},
     http_fact::HttpPurpose,
     par_fact::ParArm,
 };
@@ -78,8 +78,12 @@ fn is_ours(evidence: &Evidence<'_>, app: &Arm<'_>) -> bool {
 
 fn explain(evidence: &Evidence<'_>, app: &Arm<'_>, arms: &Arms<'_>, theories: &[Theory], found: &mut Found) {
     let codes: Option<BTreeSet<Code>> = theories.iter().map(|theory| theory.code()).collect();
-    let Some(codes) = codes.filter(|codes| !codes.is_empty()) else { return };
+    let Some(mut codes) = codes.filter(|codes| !codes.is_empty()) else { return };
     let alone = codes.len() == 1;
+    if !alone {
+        // The hole is certain, and said of the whole PDS; what may be its part in this failure is the next cause's.
+        codes.remove(&Code::V6BlackholeEgress);
+    }
     for code in &codes {
         let of_code: Vec<Theory> = theories.iter().copied().filter(|theory| theory.code() == Some(*code)).collect();
         let confidence = if alone { confidence(evidence, *code, app, arms) } else { Confidence::Possible };
@@ -98,7 +102,8 @@ fn explain(evidence: &Evidence<'_>, app: &Arm<'_>, arms: &Arms<'_>, theories: &[
         }
         found.cause(cause);
     }
-    if codes.contains(&Code::V6BlackholeEgress) && theories.iter().any(|theory| theory.v6 == V6::HoleBehindV4) {
+    let behind = |theory: &Theory| theory.v6 == V6::HoleBehindV4 && theory.fault == Fault::Nothing;
+    if theories.iter().any(behind) {
         found.cause(unique_local(evidence, app, arms, theories));
     }
     rule_out(app, arms, &codes, found);
@@ -213,14 +218,12 @@ fn described(arm: &Arm<'_>) -> String {
 
 /// IPv4 first and a hole behind it: a private source address does that, and so does `ipv4first`.
 fn unique_local(evidence: &Evidence<'_>, app: &Arm<'_>, arms: &Arms<'_>, theories: &[Theory]) -> Cause {
-    let summary = format!(
-        "The PDS's IPv6 may be a private network (fd…) with a route into nowhere: it is tried last, and nothing comes back."
-    );
+    let summary = "The PDS's IPv6 may be a private network (fd…) with a route into nowhere: it is tried last, and nothing comes back.";
     let mut cause =
         Cause::new(Code::V6UlaIntoHole, Impact::Broken, Confidence::Possible, summary).scope(Scope::host(&app.host));
     cause = cause
         .because(arms.egress.iter().map(|arm| arm.seen.id()))
-        .saw("near hosts with both families are reached without delay: IPv4 is tried first")
+        .saw("then IPv4 is tried first, and near hosts do not notice")
         .settle(settle(evidence));
     if let (Some(v4), Some(v6)) = (arms.get(ParArm::Ipv4Only), arms.get(ParArm::Ipv6Only)) {
         cause = cause.contrast("the same PDS, a host on IPv6 only and one on IPv4 only", v6.line(), v4.line());
@@ -279,6 +282,8 @@ fn hole(evidence: &Evidence<'_>, arms: &Arms<'_>, found: &mut Found) {
         confidence,
         format!("What {name} sends out by IPv6 gets lost: {consequence}."),
     )
+    // Of one family: a login that fails is another matter, or it would have been put down to this.
+    .scope(Scope { family: Some(Family::V6), ..Scope::default() })
     .because([v6.seen.id(), v4.seen.id()])
     .because(v6.control.clone())
     .because(wasted.map(|near| near.seen.id()))

@@ -115,6 +115,10 @@ fn turned_away(evidence: &Evidence<'_>, client: &str) -> Option<Cause> {
     )
 }
 
+/// A fetch that took longer than this was held up by something else, a clogged resolver say, and so may be the one
+/// about the own name, which is not waited for longer than 4 s.
+const PROMPT_MS: u64 = 2_000;
+
 /// Everybody reaches the PDS but itself (failure catalogue no. 27).
 fn hairpin(evidence: &Evidence<'_>) -> Option<Cause> {
     let (seen, stage) = evidence.par(Role::Target, None, ParArm::OwnUrl)?;
@@ -155,7 +159,7 @@ fn hairpin(evidence: &Evidence<'_>) -> Option<Cause> {
         .iter()
         .filter_map(|client| arms::login(evidence, client))
         .chain(arms.egress.iter().cloned())
-        .find(|arm| arm.got == Got::Reached)?;
+        .find(|arm| arm.got == Got::Reached && arm.spent <= PROMPT_MS)?;
     let there = evidence.reference().and_then(|_| evidence.par(Role::Reference, None, ParArm::OwnUrl));
     let there = there.filter(|(_, stage)| stage.reached_host() == Some(true));
     let confirmed = sure && there.is_some() && evidence.reference_is_strong();
