@@ -13,8 +13,8 @@ use pdsdoctor_probes::{
 };
 
 use crate::{
-    handles, login, names, outbound, reach, side, tls, web,
-    world::{ALICE_DID, PDS, PDS_V4, PDS_V6, World, alert, answer, healthy, no_answer, not_obtained, t},
+    handles, inside_paths, login, names, outbound, reach, side, tls, web,
+    world::{ALICE_DID, APP, PDS, PDS_V4, PDS_V6, World, alert, answer, healthy, no_answer, not_obtained, t},
 };
 
 /// Every world, by name.
@@ -123,6 +123,17 @@ pub fn worlds() -> Vec<(&'static str, World)> {
         ("endpoint", handles::with_handle(&["at://alice.pds.example.com"], "http://pds.example.com")),
         ("no DID document", handles::lost(404)),
         ("directory down", handles::lost(503)),
+        ("resolver dead inside", inside_paths::resolver_dead()),
+        ("resolver flaky inside", inside_paths::resolver_fails(3)),
+        ("split DNS inside", inside_paths::split("192.168.1.20")),
+        ("egress blocked", inside_paths::blocked(None, FailureKind::Timeout)),
+        ("egress to the app blocked", inside_paths::blocked(Some(APP), FailureKind::Prohibited)),
+        ("egress inspected", inside_paths::inspected()),
+        ("packets too large", inside_paths::packets_too_large(true)),
+        ("challenged", inside_paths::challenged(true, false)),
+        ("wrong port", inside_paths::wrong_port(None)),
+        ("port taken", inside_paths::taken(true)),
+        ("no loopback", inside_paths::no_loopback(true)),
     ]
     .into_iter()
     .chain(outbound::faults())

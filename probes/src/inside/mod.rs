@@ -11,6 +11,7 @@ mod find;
 mod kernel_tests;
 mod links;
 mod listeners;
+mod local;
 mod managers;
 mod name_files;
 mod namespace;
@@ -25,6 +26,7 @@ mod sysctl;
 mod testing;
 
 pub use advertisement::LISTEN;
-pub use egress::{EgressHost, PATIENCE, egress};
+pub use egress::{ATTEMPTS, EgressHost, Manner, PATIENCE, egress};
+pub use local::{IMAGE_PORT, own_front, own_port};
 pub use namespace::Namespace;
 pub use survey::{HostReason, InsideOptions, PdsProcess, Place, Survey, is_pds_host, survey};

@@ -73,6 +73,9 @@ pub static RULES: &[Rule] = &[
     outbound::RULE,
     outbound_edge::RULE,
     identity::RULE,
+    inside::names::RULE,
+    inside::way_out::RULE,
+    inside::ports::RULE,
     unexplained::RULE,
 ];
 

@@ -80,6 +80,11 @@ fn explain(evidence: &Evidence<'_>, app: &Arm<'_>, arms: &Arms<'_>, theories: &[
     let codes: Option<BTreeSet<Code>> = theories.iter().map(|theory| theory.code()).collect();
     let Some(mut codes) = codes.filter(|codes| !codes.is_empty()) else { return };
     let alone = codes.len() == 1;
+    // Where the PDS's own machine was asked the same, that is the measurement that settles it.
+    let inside = evidence.inside();
+    if !alone && !inside.connects_to(&inside.place(), &app.host).is_empty() {
+        return;
+    }
     if !alone {
         // The hole is certain, and said of the whole PDS; what may be its part in this failure is the next cause's.
         codes.remove(&Code::V6BlackholeEgress);
