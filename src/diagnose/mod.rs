@@ -11,6 +11,7 @@ pub mod node_model;
 pub mod par_stage;
 pub mod rank;
 pub mod rules;
+pub mod situation;
 pub mod vantage;
 pub mod words;
 
