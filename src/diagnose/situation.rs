@@ -11,12 +11,13 @@ use pdsdoctor_probes::{
     dns_fact::{DnsFact, DnsOutcome},
     fact::{FactId, Family, Role, Vantage},
     host_fact::Range,
+    par_fact::{ParArm, ParFact},
     process_fact::{self, ProcessFact},
 };
 
 use super::{
     Confidence,
-    evidence::{Evidence, Seen, number},
+    evidence::{Evidence, Seen, host_of, number},
     inside::{Inside, place_words},
     node_model::{
         Address, Attempt, AttemptEnd, Candidate, Options, Outcome, Path, Prediction, Release, Remedy, Runtime,
@@ -25,6 +26,7 @@ use super::{
         order::{Configured, Destination, Libc, Source, resolve},
         predict,
     },
+    par_stage::{FetchFailure, Stage},
 };
 pub use paths::Measured;
 
@@ -407,5 +409,50 @@ fn attempt_words(attempt: &Attempt) -> String {
         AttemptEnd::Failed(code) => format!("{address} fails after {took} ms ({code})"),
         AttemptEnd::CutOff => format!("{address} is given up after {took} ms"),
         AttemptEnd::Abandoned => format!("{address} is still waited for when the whole is given up, {took} ms later"),
+    }
+}
+
+/// The PDS's own fetch of client metadata, as its answer to the login request (PAR) tells of it.
+#[derive(Clone, Debug)]
+pub struct Observed<'a> {
+    /// The fact.
+    pub seen: Seen<'a, ParFact>,
+    /// The document asked for.
+    pub client: &'a str,
+    /// The PDS got it.
+    pub obtained: bool,
+    /// How long the PDS spent on the fetch: the time of the request less that of one without a fetch.
+    pub spent_ms: u64,
+    /// It gave no reason, which is what it does when no connection came about in time.
+    pub bare: bool,
+}
+
+/// What the PDS itself made of the host. The request that no copy can answer says what is true now.
+pub fn observed<'a>(evidence: &Evidence<'a>, host: &str) -> Option<Observed<'a>> {
+    let clients = evidence.clients();
+    let client = clients.into_iter().find(|client| host_of(client).as_deref() == Some(host))?;
+    let base = evidence.par(Role::Target, None, ParArm::Localhost).map_or(0, |(seen, _)| seen.took());
+    [ParArm::CacheBusted, ParArm::AsNamed].into_iter().find_map(|arm| {
+        let (seen, stage) = evidence.par(Role::Target, Some(client), arm)?;
+        // What the app's host refused was reached all the same.
+        let reached = matches!(stage, Stage::DocumentRefused(_)).then_some(true);
+        let obtained = stage.obtained_document().filter(|obtained| *obtained).or(reached).or(stage.obtained_document());
+        use FetchFailure::{AtOnce, AttemptCap, Silence, Slow};
+        let bare = matches!(stage, Stage::DocumentNotObtained(AtOnce | AttemptCap | Silence | Slow));
+        Some(Observed { seen, client, obtained: obtained?, spent_ms: seen.took().saturating_sub(base), bare })
+    })
+}
+
+/// How much later than predicted a PDS may be seen to answer: the way to it, twice, and a busy machine.
+const OBSERVED_LATE_MS: u64 = 200;
+/// How much earlier: the request without a fetch, by which its own time is measured, may have been a slow one.
+const OBSERVED_EARLY_MS: u64 = 60;
+
+impl Observed<'_> {
+    /// It failed when, and as, the model says.
+    pub fn agrees(&self, predicted: &Prediction) -> bool {
+        let (from, to) = predicted.took();
+        let span = from.saturating_sub(OBSERVED_EARLY_MS)..=to + OBSERVED_LATE_MS;
+        !self.obtained && !predicted.works() && self.bare && span.contains(&self.spent_ms)
     }
 }

@@ -67,6 +67,7 @@ pub static RULES: &[Rule] = &[
     clock::RULE,
     discovery::RULE,
     login::RULE,
+    inside::node::RULE,
     identity::RULE,
     unexplained::RULE,
 ];
