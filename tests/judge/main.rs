@@ -5,6 +5,8 @@ mod catalogue;
 mod change;
 mod facts;
 mod handles;
+mod host;
+mod host_change;
 mod invariants;
 mod login;
 mod mutants;
