@@ -14,7 +14,7 @@ use crate::{
     },
     http_fact::HttpFact,
     par_fact::ParFact,
-    process_fact::{ContainerFact, ContainerNetworkFact, EngineFact, ListenersFact, ProcessFact},
+    process_fact::{ContainerFact, ContainerNetworkFact, EngineFact, EnvFileFact, ListenersFact, ProcessFact},
     text::Text,
     tls_fact::TlsFact,
 };
@@ -66,6 +66,7 @@ impl Fact {
             FactBody::Forwarding(_) => "i".to_owned(),
             FactBody::NameFiles(_) => "j".to_owned(),
             FactBody::RouterAdvertisement(f) => format!("k {}", f.interface),
+            FactBody::EnvFile(f) => format!("l {}", f.path),
         };
         // The body itself comes last, so that even facts alike in all else have one order.
         let body = serde_json::to_string(&self.body).unwrap_or_default();
@@ -310,6 +311,8 @@ pub enum FactBody {
     NameFiles(NameFilesFact),
     /// A listen for router advertisements.
     RouterAdvertisement(RouterAdvertisementFact),
+    /// A file of settings.
+    EnvFile(EnvFileFact),
 }
 
 /// Which source address the kernel would use towards a global destination of one family.

@@ -39,7 +39,8 @@ pub struct ProcessFact {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub node: Option<NodeVersion>,
     /// The flags in its `NODE_OPTIONS`, as it was started. Values other than numbers and those of
-    /// the network flags are left out.
+    /// the network flags are left out. A single quote before a flag is kept, for Node drops it and all
+    /// that follows; `?` stands for a first word that is no flag.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub node_options: Vec<Text>,
     /// The flags on its command line before the script, likewise. They win over `NODE_OPTIONS`.
@@ -48,6 +49,12 @@ pub struct ProcessFact {
     /// Its C library: glibc and musl sort and filter addresses differently.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub libc: Option<Libc>,
+    /// The version of the database module that it runs with (better-sqlite3).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub database_module: Option<Text>,
+    /// The version of the package `@atproto/pds` that it runs.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub package: Option<Text>,
     /// Its environment could be read.
     pub environment_read: bool,
     /// `PDS_HOSTNAME`, if it has the form of a host name.
@@ -311,6 +318,25 @@ pub struct ContainerFact {
     /// Name servers given to it in particular.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub dns: Vec<Text>,
+    /// The flags in the `NODE_OPTIONS` that it was made with, as in [`ProcessFact::node_options`].
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub node_options: Vec<Text>,
+}
+
+/// A file of settings for a PDS. Of its values only what holds no secret is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EnvFileFact {
+    /// Its path.
+    pub path: Text,
+    /// The flags in its `NODE_OPTIONS`, as in [`ProcessFact::node_options`], without quotes around the whole.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub node_options: Vec<Text>,
+    /// Its `PDS_HOSTNAME`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub hostname: Option<Text>,
+    /// Seconds since it was changed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub changed_s: Option<u64>,
 }
 
 /// A published port.

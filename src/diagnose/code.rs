@@ -222,11 +222,20 @@ impl Code {
             }
             Self::PortTaken => BEHIND_OTHER_SERVER_OR_NONE,
             Self::Port2583Vs3000 => BEHIND_WRONG_PORT,
+            // What was tried against it, and does not help, or never took effect.
+            Self::NodeIpv4firstNotEnough | Self::NodeNoautoselectBackfires => {
+                &[Self::NodeHe250ms, Self::OauthClientMetadataEgress, Self::LoginParFails]
+            }
+            Self::NodeOptionsNotApplied => &[
+                Self::NodeHe250ms,
+                Self::NodeHeLostSyn,
+                Self::NodeIpv4firstNotEnough,
+                Self::NodeNoautoselectBackfires,
+                Self::OauthClientMetadataEgress,
+                Self::LoginParFails,
+            ],
             Self::NodeHe250ms
             | Self::NodeHeLostSyn
-            | Self::NodeIpv4firstNotEnough
-            | Self::NodeNoautoselectBackfires
-            | Self::NodeOptionsNotApplied
             | Self::DnsContainerResolverDead
             | Self::DnsContainerResolverFlaky
             | Self::DnsSplitHorizonSsrf

@@ -10,7 +10,7 @@ use pdsdoctor_probes::{
         RoutesFact, SOMEWHERE, SourceFact, SysctlFact, SysctlValue,
     },
     http_fact::HttpFact,
-    process_fact::{ContainerFact, ContainerNetworkFact, EngineFact, ListenersFact, ProcessFact},
+    process_fact::{ContainerFact, ContainerNetworkFact, EngineFact, EnvFileFact, ListenersFact, ProcessFact},
     tls_fact::TlsFact,
 };
 
@@ -62,6 +62,10 @@ impl<'a> Inside<'a> {
     all! {
         /// Their networks.
         container_networks, ContainerNetwork, ContainerNetworkFact
+    }
+    all! {
+        /// Files of settings.
+        env_files, EnvFile, EnvFileFact
     }
     all! {
         /// Who acts on router advertisements, per uplink of the machine.

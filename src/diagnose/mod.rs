@@ -129,6 +129,12 @@ pub struct Scope {
 }
 
 impl Scope {
+    /// The same, or the same seen once from outside and once at a place inside.
+    fn is_also(&self, other: &Self) -> bool {
+        let place = self.vantage == other.vantage || self.vantage.is_none() || other.vantage.is_none();
+        place && self.host.is_some() && self.host == other.host && self.family == other.family || self == other
+    }
+
     /// Everything in `other` lies within this scope.
     pub fn covers(&self, other: &Self) -> bool {
         fn dimension<T: PartialEq>(mine: &Option<T>, theirs: &Option<T>) -> bool {

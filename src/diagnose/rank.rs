@@ -11,8 +11,14 @@ pub fn rank(mut findings: Vec<Cause>) -> Vec<Cause> {
     // The same cause with the same scope found twice is one: the worst and surest of them.
     let mut merged: Vec<Cause> = Vec::new();
     for mut later in findings {
-        match merged.iter_mut().find(|first| first.code == later.code && first.scope == later.scope) {
+        match merged.iter_mut().find(|first| first.code == later.code && first.scope.is_also(&later.scope)) {
             Some(first) => {
+                first.scope.vantage = first.scope.vantage.take().or(later.scope.vantage.take());
+                for contrast in later.contrast {
+                    if !first.contrast.contains(&contrast) {
+                        first.contrast.push(contrast);
+                    }
+                }
                 first.because.append(&mut later.because);
                 first.against.append(&mut later.against);
                 later.seen.retain(|line| !first.seen.contains(line));

@@ -163,7 +163,9 @@ pub fn of<'a>(evidence: &Evidence<'a>, host: &str) -> Option<Story<'a>> {
                 way.body.source.map(|from| source(inside, &at, from))
             }
             // The attempt itself says whether there is a route.
-            None => paths::has_route(&tries).then(|| IpAddr::from(address).into()),
+            None => {
+                paths::has_route(&tries).then(|| any_source(inside, &at, Family::of(address)).unwrap_or(address.into()))
+            }
         };
         let Some(found) = Measured::of(address, &tries, source.is_some()) else {
             unsure.push(format!("{address} was not connected to"));
@@ -224,7 +226,9 @@ pub fn hosts(evidence: &Evidence<'_>) -> BTreeSet<String> {
 /// The model is that of Node; other PDSes have other programs.
 fn is_node(process: &ProcessFact) -> bool {
     let script = process.script.as_deref().is_some_and(|name| name.ends_with("js"));
-    process.node.is_some() || process.program.starts_with("node") || (script && process.program.as_str() == "MainThread")
+    process.node.is_some()
+        || process.program.starts_with("node")
+        || (script && process.program.as_str() == "MainThread")
 }
 
 /// The releases and libraries that it may be, the likeliest first.
@@ -269,10 +273,8 @@ fn named(inside: &Inside<'_>, at: &Vantage, process: &ProcessFact, host: &str) -
         (order.iter().position(|known| *known == server).unwrap_or(usize::MAX), server)
     };
     let first = asked.iter().map(place).min();
-    let answers: Vec<_> = asked
-        .iter()
-        .filter(|seen| Some(place(seen)) == first && seen.body.outcome == DnsOutcome::Answer)
-        .collect();
+    let answers: Vec<_> =
+        asked.iter().filter(|seen| Some(place(seen)) == first && seen.body.outcome == DnsOutcome::Answer).collect();
     let addresses: BTreeSet<IpAddr> = answers.iter().flat_map(|seen| seen.body.addresses()).collect();
     if addresses.is_empty() {
         let connects = inside.connects_to(at, host);
@@ -291,9 +293,9 @@ fn configured(inside: &Inside<'_>, at: &Vantage) -> Option<Configured> {
         return None;
     }
     let loopback = |v4: bool| {
-        addresses.iter().any(|(seen, address)| {
-            seen.body.up && address.addr.is_loopback() && address.addr.is_ipv4() == v4
-        })
+        addresses
+            .iter()
+            .any(|(seen, address)| seen.body.up && address.addr.is_loopback() && address.addr.is_ipv4() == v4)
     };
     let other = |v4: bool| {
         addresses.iter().any(|(_, address)| address.range != Range::Loopback && address.addr.is_ipv4() == v4)
@@ -310,6 +312,14 @@ fn source(inside: &Inside<'_>, at: &Vantage, from: IpAddr) -> Source {
         deprecated: address.preferred_s == Some(0) || address.flags.iter().any(|flag| flag.as_str() == "deprecated"),
         ..plain
     })
+}
+
+/// An address from which the internet may be reached: where the kernel was not asked.
+fn any_source(inside: &Inside<'_>, at: &Vantage, family: Family) -> Option<Source> {
+    let local = |range: Range| matches!(range, Range::Loopback | Range::LinkLocal);
+    let all = inside.addresses(at).into_iter();
+    let found = all.map(|(_, address)| address).find(|it| Family::of(it.addr) == family && !local(it.range))?;
+    Some(source(inside, at, found.addr))
 }
 
 impl Story<'_> {

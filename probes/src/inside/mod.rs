@@ -5,6 +5,7 @@ mod advertisement;
 mod cgroup;
 mod egress;
 mod engine;
+mod env_file;
 mod environment;
 mod find;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod name_files;
 mod namespace;
 mod network;
 mod node;
+mod packages;
 mod process;
 mod read;
 mod routes;

@@ -68,6 +68,8 @@ pub static RULES: &[Rule] = &[
     discovery::RULE,
     login::RULE,
     inside::node::RULE,
+    inside::node_options::RULE,
+    inside::node_version::RULE,
     identity::RULE,
     unexplained::RULE,
 ];

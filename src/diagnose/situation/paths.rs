@@ -2,9 +2,7 @@
 
 use std::net::IpAddr;
 
-use pdsdoctor_probes::{
-    fact::{ConnectFact, Failure, FailureKind, FactId},
-};
+use pdsdoctor_probes::fact::{ConnectFact, FactId, Failure, FailureKind};
 
 use crate::diagnose::{
     evidence::Seen,

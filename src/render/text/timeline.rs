@@ -91,6 +91,10 @@ fn inside(body: &FactBody) -> String {
         FactBody::Engine(f) => {
             format!("{}: {}", f.engine, outcome(f.failure.as_ref(), f.version.as_deref().unwrap_or("answers")))
         }
+        FactBody::EnvFile(f) => {
+            let flags = list(f.node_options.iter().map(ToString::to_string).collect());
+            format!("{}: flags of Node: {flags}", f.path)
+        }
         FactBody::Container(f) => format!("container {}: {}, {} restarts", f.name, f.status, f.restarts),
         FactBody::ContainerNetwork(f) => {
             format!("network {} ({}): {}", f.name, f.driver, if f.ipv6 { "with IPv6" } else { "without IPv6" })

@@ -1,4 +1,6 @@
 //! What only the PDS's own machine shows: a file per family of causes.
 
 pub(super) mod node;
+pub(super) mod node_options;
+pub(super) mod node_version;
 mod node_words;

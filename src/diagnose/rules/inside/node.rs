@@ -16,12 +16,7 @@ use crate::diagnose::{
 };
 
 pub(in crate::diagnose::rules) const RULE: Rule = Rule {
-    codes: &[
-        Code::NodeHe250ms,
-        Code::NodeHeLostSyn,
-        Code::NodeIpv4firstNotEnough,
-        Code::NodeNoautoselectBackfires,
-    ],
+    codes: &[Code::NodeHe250ms, Code::NodeHeLostSyn, Code::NodeIpv4firstNotEnough, Code::NodeNoautoselectBackfires],
     judge,
 };
 
@@ -112,12 +107,7 @@ fn works_now(story: &Story<'_>) -> Option<Mechanism> {
     None
 }
 
-fn cause(
-    evidence: &Evidence<'_>,
-    story: &Story<'_>,
-    mechanism: &Mechanism,
-    observed: Option<&Observed<'_>>,
-) -> Cause {
+fn cause(evidence: &Evidence<'_>, story: &Story<'_>, mechanism: &Mechanism, observed: Option<&Observed<'_>>) -> Cause {
     let reading = story.readings.iter().find(|reading| !reading.now.works()).unwrap_or(story.first());
     let code = code(mechanism, reading);
     let would = match mechanism {
@@ -127,9 +117,10 @@ fn cause(
     };
     let (impact, confidence) = weigh(story, mechanism, &would, observed);
     let scope = Scope { vantage: Some(story.place_name()), ..Scope::host(&story.host) };
-    let mut cause = Cause::new(code, impact, confidence.min(story.at_most()), summary(story, mechanism, reading, impact))
-        .scope(scope)
-        .because(story.because.clone());
+    let mut cause =
+        Cause::new(code, impact, confidence.min(story.at_most()), summary(story, mechanism, reading, impact))
+            .scope(scope)
+            .because(story.because.clone());
     for measured in &story.measured {
         cause = cause.saw(format!("{} from {}: {}", measured.ip, story.place(), measured.words()));
     }
@@ -150,7 +141,8 @@ fn cause(
     cause = contrast(cause, story, mechanism, reading, &would);
     cause = beside(cause, &would, observed, &story.place());
     if cause.confidence != Confidence::Confirmed && cause.settle.is_none() {
-        cause = cause.settle(format!("the PDS's own Node, with and without the remedy: sudo {} --with-node", evidence.verify()));
+        cause = cause
+            .settle(format!("the PDS's own Node, with and without the remedy: sudo {} --with-node", evidence.verify()));
     }
     let fare = Fare { story, reading, would: &would };
     cause.remedies.extend(remedies(evidence, &fare, code));
@@ -201,11 +193,10 @@ fn weigh(
 /// What fails, or may, in the words of a user.
 fn what_fails(story: &Story<'_>, impact: Impact) -> String {
     let host = &story.host;
-    let (subject, plural) = match story.role {
-        Role::Client => (format!("logins to {host}"), true),
-        _ => (format!("the PDS's requests to {host}"), true),
+    let subject = match story.role {
+        Role::Client => format!("logins to {host}"),
+        _ => format!("the PDS's requests to {host}"),
     };
-    let _ = plural;
     match impact {
         Impact::Broken => format!("{subject} fail"),
         Impact::Degraded => format!("{subject} fail now and then"),
@@ -276,7 +267,8 @@ fn contrast(cause: Cause, story: &Story<'_>, mechanism: &Mechanism, reading: &Re
             format!("{other}: {}", path_words(story, *other)),
         ),
         Mechanism::LostSyn { lossy } => {
-            let slowest = story.measured.iter().find(|it| it.ip == *lossy).and_then(|it| it.times.iter().max().copied());
+            let slowest =
+                story.measured.iter().find(|it| it.ip == *lossy).and_then(|it| it.times.iter().max().copied());
             cause.contrast(
                 format!("{host} at {lossy} from {place}, time after time"),
                 format!("first packet lost: connects after {} ms", slowest.unwrap_or(0)),
@@ -314,10 +306,9 @@ fn beside(cause: Cause, would: &Prediction, observed: Option<&Observed<'_>>, pla
         return cause.because(id).contrast(what, predicted, seen);
     }
     if observed.obtained {
-        return cause.against(id).saw(format!(
-            "against it: the PDS did fetch {} just now, in {} ms",
-            observed.client, observed.spent_ms
-        ));
+        return cause
+            .against(id)
+            .saw(format!("against it: the PDS did fetch {} just now, in {} ms", observed.client, observed.spent_ms));
     }
     cause.against(id).saw(format!(
         "the PDS's fetch of {} failed after {} ms, which is not what was predicted: {}",

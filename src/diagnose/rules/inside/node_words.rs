@@ -58,7 +58,8 @@ pub(super) fn remedies(evidence: &Evidence<'_>, fare: &Fare<'_, '_>, code: Code)
     }
     if all.is_empty() {
         let release = fare.reading.runtime.release;
-        let why = format!("Update Node (here {release}), which does not know a timer for attempts: 20.13, 22.1 or newer");
+        let why =
+            format!("Update Node (here {release}), which does not know a timer for attempts: 20.13, 22.1 or newer");
         all.push(Remedy::new(why, ["the official image: sudo pdsadmin update"], verify).disruptive());
     }
     all
@@ -145,7 +146,10 @@ impl<'a> Service<'a> {
         let undo = if self.process.node_options.is_empty() {
             "take the setting out again, and restart in the same way".to_owned()
         } else {
-            format!("put NODE_OPTIONS back to what it was ({}), and restart in the same way", list(&self.process.node_options))
+            format!(
+                "put NODE_OPTIONS back to what it was ({}), and restart in the same way",
+                list(&self.process.node_options)
+            )
         };
         Some(Remedy::new(title, steps, verify).disruptive().undo(undo))
     }
@@ -172,7 +176,9 @@ impl<'a> Service<'a> {
                 ]
             }
             ConfinementKind::Kubernetes => vec![
-                format!("env: [{{ name: NODE_OPTIONS, value: \"{value}\" }}]     # of the PDS's container, in the pod's template"),
+                format!(
+                    "env: [{{ name: NODE_OPTIONS, value: \"{value}\" }}]     # of the PDS's container, in the pod's template"
+                ),
                 "kubectl apply -f …     # the pod is made anew".to_owned(),
             ],
             ConfinementKind::OtherContainer => vec![
