@@ -7,11 +7,12 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use pdsdoctor_probes::fact::ProbeName;
+use strum::IntoEnumIterator;
 
 use crate::{
     diagnose::FailOn,
     exit,
-    options::{CheckOptions, DEFAULT_CLIENT_ID, DEFAULT_TIMEOUT, REFERENCES, Resolve},
+    options::{CheckOptions, DEFAULT_CLIENT_ID, DEFAULT_TIMEOUT, HostProbes, REFERENCES, Resolve},
     parse,
     render::style::{ColorWish, Detail},
 };
@@ -44,7 +45,7 @@ impl Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Diagnose a PDS from outside: measure, compare with a known-good PDS, judge
+    /// Diagnose a PDS: measure from here, and inside where it runs; compare with a known-good PDS; judge
     #[command(after_help = check_after_help())]
     Check(Box<Check>),
     /// Judge a saved run again; needs no network
@@ -62,8 +63,9 @@ pub enum Command {
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 pub struct Check {
-    /// Host name, https:// URL, handle (alice.example, @alice.example) or DID
-    pub target: String,
+    /// Host name, https:// URL, handle (alice.example, @alice.example) or DID;
+    /// without it: the PDS on this machine, or this machine as the host of one
+    pub target: Option<String>,
     /// Compare with this known-good PDS [default: see below]
     #[arg(long, value_name = "HOST", conflicts_with = "no_reference", help_heading = TARGET)]
     against: Option<String>,
@@ -88,6 +90,16 @@ pub struct Check {
     #[arg(long, value_name = "SECS", default_value_t = DEFAULT_TIMEOUT.as_secs(), help_heading = PROBES)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=600))]
     timeout: u64,
+    /// Look at this machine as the PDS's own: auto (if it is), always, never
+    #[arg(long, value_name = "WHEN", default_value = "auto", help_heading = HOST)]
+    #[arg(value_parser = host_probes_parser(), hide_possible_values = true)]
+    host_probes: HostProbes,
+    /// The PDS is in this container, on this machine
+    #[arg(long, value_name = "NAME|ID", conflicts_with = "pid", help_heading = HOST)]
+    container: Option<String>,
+    /// This process is the PDS
+    #[arg(long, value_name = "PID", help_heading = HOST)]
+    pid: Option<u32>,
     /// Use only IPv4
     #[arg(short = '4', conflicts_with = "only_v6", help_heading = NETWORK)]
     only_v4: bool,
@@ -229,6 +241,7 @@ pub enum Format {
 
 const TARGET: &str = "Target and comparison";
 const PROBES: &str = "What to run";
+const HOST: &str = "On the PDS's machine";
 const NETWORK: &str = "Network";
 const OUTPUT: &str = "Output";
 
@@ -244,10 +257,18 @@ impl Check {
         {
             return Err("--save and --output name the same file".to_owned());
         }
+        let read = |raw: &String| parse::target(raw).map_err(|why| format!("TARGET {raw:?}: {why}"));
+        let target = self.target.as_ref().map(read).transpose()?;
+        if target.is_none() && (self.host_probes == HostProbes::Never || cfg!(not(target_os = "linux"))) {
+            return Err("without TARGET this machine is examined, which needs Linux and --host-probes".to_owned());
+        }
+        if self.host_probes == HostProbes::Never && (self.container.is_some() || self.pid.is_some()) {
+            return Err("--container and --pid are for the probes that --host-probes never leaves out".to_owned());
+        }
         let given = !self.client_id.is_empty();
         Ok(CheckOptions {
-            input: self.target.clone(),
-            target: parse::target(&self.target).map_err(|why| format!("TARGET {:?}: {why}", self.target))?,
+            input: self.target.clone().unwrap_or_default(),
+            target,
             against: self.against.as_deref().map(parse::reference).transpose()?,
             no_reference: self.no_reference,
             no_third_party: self.no_third_party,
@@ -256,6 +277,9 @@ impl Check {
             only_v4: self.only_v4,
             only_v6: self.only_v6,
             probes,
+            host_probes: self.host_probes,
+            container: self.container.clone(),
+            pid: self.pid,
             resolve: self.resolve.clone(),
             nameservers: self.nameserver.clone(),
             timeout: Duration::from_secs(self.timeout),
@@ -288,7 +312,11 @@ pub fn man() -> std::io::Result<String> {
 }
 
 fn probe_parser() -> impl TypedValueParser<Value = ProbeName> {
-    PossibleValuesParser::new(ProbeName::of_check().map(<&'static str>::from)).try_map(|name| name.parse::<ProbeName>())
+    PossibleValuesParser::new(ProbeName::iter().map(<&'static str>::from)).try_map(|name| name.parse::<ProbeName>())
+}
+
+fn host_probes_parser() -> impl TypedValueParser<Value = HostProbes> {
+    PossibleValuesParser::new(["auto", "always", "never"]).try_map(|name| name.parse::<HostProbes>())
 }
 
 fn fail_on_parser() -> impl TypedValueParser<Value = FailOn> {

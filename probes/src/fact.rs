@@ -155,9 +155,14 @@ pub enum ProbeName {
 }
 
 impl ProbeName {
-    /// The probes that a check runs: those that see the PDS from outside.
-    pub fn of_check() -> impl Iterator<Item = Self> + Clone {
+    /// The probes that see the PDS from outside, from whichever machine.
+    pub fn of_outside() -> impl Iterator<Item = Self> + Clone {
         Self::iter().filter(|probe| !probe.is_inside())
+    }
+
+    /// The probes of the PDS's own machine.
+    pub fn of_host() -> impl Iterator<Item = Self> + Clone {
+        Self::iter().filter(|probe| probe.is_inside())
     }
 
     /// It looks at the PDS's own machine, which must be the one the tool runs on.

@@ -7,7 +7,7 @@ use pdsdoctor_probes::{
     fact::{ConnectFact, Fact, FactBody, FactId, FailureKind, Family, OwnNetworkFact, ProbeName, Role},
     http_fact::{Content, HttpFact, HttpPurpose},
     par_fact::{ParArm, ParFact},
-    record::Run,
+    record::{Run, TargetKind},
     tls_fact::{PathVerdict, TlsFact},
 };
 use url::Url;
@@ -174,14 +174,21 @@ impl<'a> Evidence<'a> {
         self.run.target.host.as_deref()
     }
 
+    /// No PDS was named or found: only this machine was examined.
+    pub fn is_machine_only(&self) -> bool {
+        self.run.target.kind == TargetKind::Machine
+    }
+
     /// The target in words, for sentences.
     pub fn name(&self) -> &'a str {
-        self.host().unwrap_or(&self.run.target.input)
+        if self.is_machine_only() { "this machine" } else { self.host().unwrap_or(&self.run.target.input) }
     }
 
     /// The command that measures the target again.
     pub fn verify(&self) -> String {
-        format!("pdsdoctor check {}", self.run.target.input)
+        // What was measured inside took the rights of the administrator.
+        let sudo = if self.inside.is_empty() { "" } else { "sudo " };
+        format!("{sudo}pdsdoctor check {}", self.run.target.input).trim_end().to_owned()
     }
 
     /// The user gave the addresses of this host: DNS is not in question.

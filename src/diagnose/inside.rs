@@ -180,6 +180,14 @@ impl<'a> Inside<'a> {
         all.iter().find(|seen| seen.body.failure.is_none()).or(all.first()).copied()
     }
 
+    /// The kernel would send to the internet by this family, and from an address that can be answered.
+    pub fn reaches_out(&self, at: &Vantage, family: Family) -> bool {
+        self.way_out(at, family).is_some_and(|seen| {
+            let answerable = family == Family::V4 || seen.body.range == Some(Range::Global);
+            seen.body.failure.is_none() && answerable
+        })
+    }
+
     /// What the kernel would do with a packet to this address.
     pub fn way_to(&self, at: &Vantage, destination: IpAddr) -> Option<Seen<'a, SourceFact>> {
         self.all_sources().find(|seen| seen.fact.vantage == *at && seen.body.destination == destination)

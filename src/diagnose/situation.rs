@@ -281,7 +281,10 @@ fn named(inside: &Inside<'_>, at: &Vantage, process: &ProcessFact, host: &str) -
         let addresses: BTreeSet<IpAddr> = connects.iter().map(|seen| seen.body.addr).collect();
         return Named { addresses: addresses.into_iter().collect(), lookup_ms: 0, because: Vec::new() };
     }
-    let lookup_ms = answers.iter().map(|seen| seen.took()).max().unwrap_or(0);
+    // The name may have been asked for many times over.
+    let mut times: Vec<u64> = answers.iter().map(|seen| seen.took()).collect();
+    times.sort_unstable();
+    let lookup_ms = times.get(times.len() / 2).copied().unwrap_or(0);
     let because = answers.iter().map(|seen| seen.id()).collect();
     Named { addresses: addresses.into_iter().collect(), lookup_ms, because }
 }

@@ -24,8 +24,8 @@ use super::{
 const PARENTS: usize = 4;
 
 /// Examines whatever the user named.
-pub(super) async fn examine(context: &Arc<Context>, clients: &Clients) {
-    match &context.options.target {
+pub(super) async fn examine(context: &Arc<Context>, clients: &Clients, input: &TargetInput) {
+    match input {
         TargetInput::Url { host, port } => {
             let answers = lines(context, Role::Target, host, *port, Depth::Full);
             pds(context, clients, host, *port, answers, None).await;
@@ -166,6 +166,7 @@ async fn pds(
         found.target.port = port;
         found.target.origin = Some(Text::new(&origin(host, port)));
     }
+    context.bridge.host(host);
     let deeper = async {
         let working = match first {
             Some(answer) => Some(answer),

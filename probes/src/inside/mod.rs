@@ -27,6 +27,6 @@ mod sysctl;
 mod testing;
 
 pub use advertisement::LISTEN;
-pub use egress::{EgressHost, PATIENCE, egress};
+pub use egress::{ATTEMPTS, EgressHost, Manner, PATIENCE, egress};
 pub use namespace::Namespace;
 pub use survey::{HostReason, InsideOptions, PdsProcess, Place, Survey, is_pds_host, survey};

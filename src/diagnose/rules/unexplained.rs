@@ -30,7 +30,7 @@ fn unresolved(evidence: &Evidence<'_>) -> Option<Cause> {
     // With a DID, its document is the story.
     if evidence.host().is_some()
         || target.did.is_some()
-        || target.kind == TargetKind::Host
+        || matches!(target.kind, TargetKind::Host | TargetKind::Machine)
         || evidence.run.ended != Ended::Complete
     {
         return None;
