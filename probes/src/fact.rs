@@ -14,7 +14,9 @@ use crate::{
     },
     http_fact::HttpFact,
     par_fact::ParFact,
-    process_fact::{ContainerFact, ContainerNetworkFact, EngineFact, EnvFileFact, ListenersFact, ProcessFact},
+    process_fact::{
+        ContainerFact, ContainerNetworkFact, EngineFact, EnvFileFact, ListenersFact, NodeFetchFact, ProcessFact,
+    },
     text::Text,
     tls_fact::TlsFact,
 };
@@ -67,6 +69,7 @@ impl Fact {
             FactBody::NameFiles(_) => "j".to_owned(),
             FactBody::RouterAdvertisement(f) => format!("k {}", f.interface),
             FactBody::EnvFile(f) => format!("l {}", f.path),
+            FactBody::NodeFetch(f) => format!("m {} {:?}", f.url, f.arm),
         };
         // The body itself comes last, so that even facts alike in all else have one order.
         let body = serde_json::to_string(&self.body).unwrap_or_default();
@@ -152,6 +155,8 @@ pub enum ProbeName {
     NameFiles,
     /// The way out: connections from this machine and from the PDS's container.
     Egress,
+    /// The PDS's own Node, with and without remedies. Only if it is asked for.
+    WithNode,
 }
 
 impl ProbeName {
@@ -177,6 +182,7 @@ impl ProbeName {
                 | Self::RouterAdvertisement
                 | Self::NameFiles
                 | Self::Egress
+                | Self::WithNode
         )
     }
 }
@@ -318,6 +324,8 @@ pub enum FactBody {
     RouterAdvertisement(RouterAdvertisementFact),
     /// A file of settings.
     EnvFile(EnvFileFact),
+    /// One fetch by the PDS's own Node.
+    NodeFetch(NodeFetchFact),
 }
 
 /// Which source address the kernel would use towards a global destination of one family.

@@ -374,6 +374,56 @@ pub struct ContainerNetworkFact {
     pub bridge: Option<Text>,
 }
 
+/// One fetch by the PDS's own Node program, in the PDS's place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeFetchFact {
+    /// How Node was set.
+    pub arm: NodeArm,
+    /// The address asked for.
+    pub url: Text,
+    /// The `NODE_OPTIONS` it was given.
+    pub node_options: Text,
+    /// The HTTP status, if an answer came.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub status: Option<u16>,
+    /// How long the fetch took, by Node's own clock.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ms: Option<u64>,
+    /// The code of the error, if none came.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub code: Option<Text>,
+    /// The errors of the single attempts behind it: code and address.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub inner: Vec<Text>,
+    /// Why Node itself did not come so far.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub failure: Option<Text>,
+}
+
+/// How a Node was set for one fetch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema, Display)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum NodeArm {
+    /// With the network flags of the running PDS.
+    AsItIs,
+    /// With 5 s for each attempt.
+    AttemptTimeout,
+    /// With the pair that makes it try IPv4 only.
+    Ipv4Only,
+}
+
+impl NodeArm {
+    /// In words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::AsItIs => "as it is",
+            Self::AttemptTimeout => "with 5 s for each attempt",
+            Self::Ipv4Only => "with IPv4 only",
+        }
+    }
+}
+
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }

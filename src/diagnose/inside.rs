@@ -10,7 +10,9 @@ use pdsdoctor_probes::{
         RoutesFact, SOMEWHERE, SourceFact, SysctlFact, SysctlValue,
     },
     http_fact::HttpFact,
-    process_fact::{ContainerFact, ContainerNetworkFact, EngineFact, EnvFileFact, ListenersFact, ProcessFact},
+    process_fact::{
+        ContainerFact, ContainerNetworkFact, EngineFact, EnvFileFact, ListenersFact, NodeFetchFact, ProcessFact,
+    },
     tls_fact::TlsFact,
 };
 
@@ -66,6 +68,10 @@ impl<'a> Inside<'a> {
     all! {
         /// Files of settings.
         env_files, EnvFile, EnvFileFact
+    }
+    all! {
+        /// Fetches by the PDS's own Node.
+        node_fetches, NodeFetch, NodeFetchFact
     }
     all! {
         /// Who acts on router advertisements, per uplink of the machine.

@@ -122,6 +122,14 @@ impl Environment {
         self.judged("PDS_PORT", |value| value.parse().ok())
     }
 
+    /// A path for a program that is run in the PDS's place: of a key that holds no secret, and only if it is one.
+    pub(crate) fn path(&self, key: &str) -> Option<std::ffi::OsString> {
+        self.judged(key, |value| {
+            let is_path = value.starts_with('/') && value.len() <= 4_096 && !value.contains(['\0', '\n']);
+            is_path.then(|| value.into())
+        })
+    }
+
     /// `NODE_VERSION`, which the official images of Node set.
     pub(crate) fn node_version(&self) -> Option<Text> {
         self.judged("NODE_VERSION", super::node::version)

@@ -1,4 +1,5 @@
-//! What only the PDS's own machine can see. Reads; never writes, and never runs anything.
+//! What only the PDS's own machine can see. Reads; never writes, and runs nothing but
+//! what `--with-node` asks for.
 
 mod address;
 mod advertisement;
@@ -25,8 +26,10 @@ mod survey;
 mod sysctl;
 #[cfg(test)]
 mod testing;
+mod with_node;
 
 pub use advertisement::LISTEN;
 pub use egress::{ATTEMPTS, EgressHost, Manner, PATIENCE, egress};
 pub use namespace::Namespace;
 pub use survey::{HostReason, InsideOptions, PdsProcess, Place, Survey, is_pds_host, survey};
+pub use with_node::with_node;
