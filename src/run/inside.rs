@@ -61,6 +61,10 @@ pub(super) async fn examine(context: &Context) {
 pub(super) use linux::examine;
 
 #[cfg(target_os = "linux")]
+#[path = "with_node.rs"]
+mod with_node;
+
+#[cfg(target_os = "linux")]
 mod linux {
     use std::time::Duration;
 
@@ -72,7 +76,7 @@ mod linux {
         text::Text,
     };
 
-    use super::{Context, Known};
+    use super::{Context, Known, with_node};
     use crate::{
         options::{HostProbes, REFERENCES},
         run::clients::{DOCUMENTS, https_host},
@@ -110,7 +114,7 @@ mod linux {
                 survey.listen(&context.net, &how, inside::LISTEN).await;
             }
         };
-        tokio::join!(listening, egress(context, &survey, &how));
+        tokio::join!(listening, egress(context, &survey, &how), with_node::examine(context, &survey, &how));
     }
 
     /// Why this is the PDS's machine; `None`: it is not, as far as can be seen.
@@ -157,11 +161,7 @@ mod linux {
         if !context.measures(ProbeName::Egress) || nobody {
             return;
         }
-        let host = context.found().target.host.clone();
-        let ours = |process: &&inside::PdsProcess| {
-            host.is_none() || process.fact.hostname == host || survey.processes.len() == 1
-        };
-        let pds: Vec<&inside::PdsProcess> = survey.processes.iter().filter(ours).collect();
+        let pds = ours(context, survey);
         let mut places = vec![Place::here()];
         places.extend(pds.iter().filter_map(|process| process.place.clone()));
         places.dedup_by(|later, first| (&later.vantage, &later.files) == (&first.vantage, &first.files));
@@ -169,6 +169,15 @@ mod linux {
         let patience = inside::PATIENCE.min(rest(&context.net, context.options.timeout));
         let manner = Manner { patience, third_parties: !context.options.no_third_party, sudo: how.sudo() };
         inside::egress(&context.net, &places, &hosts, &manner).await;
+    }
+
+    /// The processes of the PDS under examination.
+    pub(super) fn ours<'a>(context: &Context, survey: &'a Survey) -> Vec<&'a inside::PdsProcess> {
+        let host = context.found().target.host.clone();
+        let ours = |process: &&inside::PdsProcess| {
+            host.is_none() || process.fact.hostname == host || survey.processes.len() == 1
+        };
+        survey.processes.iter().filter(ours).collect()
     }
 
     /// What is left of the run, less a moment for the end.

@@ -90,6 +90,7 @@ pub fn worlds() -> Vec<(&'static str, World)> {
         ("ipv4first", inside_node::first_field_report().node_options(&["--dns-result-order=ipv4first"])),
         ("no autoselection", inside_node::noautoselect()),
         ("not restarted", inside_node::not_restarted()),
+        ("proven", inside_node::proven()),
         ("Node aborts", inside_node::aborting()),
         ("no wildcard", handles::without_wildcard()),
         (

@@ -4,7 +4,9 @@ use pdsdoctor::diagnose::{Cause, Code, Confidence, Impact, Verdict, evidence::Ev
 use pdsdoctor_probes::{
     fact::{FactBody, FailureKind, Family, ProbeName, Role, Vantage},
     host_fact::Range,
-    process_fact::{ConfinementKind, EnvFileFact, Libc, NodeVersion, NodeVersionSource, ProcessFact},
+    process_fact::{
+        ConfinementKind, EnvFileFact, Libc, NodeArm, NodeFetchFact, NodeVersion, NodeVersionSource, ProcessFact,
+    },
 };
 
 use crate::{change::Judged, host::*, world::*};
@@ -450,4 +452,78 @@ fn a_node_that_aborts_with_its_database() {
     ] {
         world.never_says(Code::VerNodeCrashesPds);
     }
+}
+
+/// What the PDS's own Node made of it.
+pub(crate) fn asked(world: World, arm: NodeArm, answer: Result<u64, (&str, u64)>) -> World {
+    let body = NodeFetchFact {
+        arm,
+        url: t(CLIENT),
+        node_options: t(""),
+        status: answer.ok().map(|_| 200),
+        ms: Some(answer.unwrap_or_else(|(_, ms)| ms)),
+        code: answer.err().map(|(code, _)| t(code)),
+        inner: answer.err().map(|(code, _)| t(&format!("{code} {APP_V4}"))).into_iter().collect(),
+        failure: None,
+    };
+    world.with(|world| world.inside(&container(), ProbeName::WithNode, FactBody::NodeFetch(body)))
+}
+
+pub(crate) fn proven() -> World {
+    let world = asked(first_field_report(), NodeArm::AsItIs, Err(("ETIMEDOUT", 252)));
+    let world = asked(world, NodeArm::AttemptTimeout, Ok(641));
+    asked(world, NodeArm::Ipv4Only, Ok(640))
+}
+
+#[test]
+fn a_remedy_that_was_tried() {
+    let cause = finds(&proven(), Code::NodeHe250ms, Impact::Broken, Confidence::Confirmed);
+    let proven_ones: Vec<bool> = cause.remedies.iter().map(|remedy| remedy.proven).collect();
+    assert!(proven_ones[0], "{cause:?}");
+    for remedy in &cause.remedies {
+        assert_eq!(remedy.proven, remedy.steps[0].contains("NODE_OPTIONS="), "{remedy:?}");
+    }
+    let contrasts = format!("{:?}", cause.contrast);
+    assert!(contrasts.contains("ETIMEDOUT after 252 ms") && contrasts.contains("HTTP 200 after 641 ms"), "{contrasts}");
+    // It settles what is not known.
+    let unsure = proven().process(|body| body.libc = None);
+    finds(&unsure, Code::NodeHe250ms, Impact::Broken, Confidence::Confirmed);
+}
+
+#[test]
+fn an_experiment_that_says_otherwise() {
+    // Node got there: the model is wrong about something, and nothing is claimed to be broken.
+    let world = asked(first_field_report(), NodeArm::AsItIs, Ok(330));
+    let cause = finds_among(&world.judge(), Code::NodeHe250ms);
+    assert_eq!((cause.impact, cause.confidence), (Impact::Risk, Confidence::Possible));
+    assert!(!cause.against.is_empty());
+    // A remedy that does not help is not recommended.
+    let world = asked(first_field_report(), NodeArm::AsItIs, Err(("ETIMEDOUT", 252)));
+    let world = asked(world, NodeArm::AttemptTimeout, Err(("ECONNRESET", 400)));
+    let cause = finds_among(&world.judge(), Code::NodeHe250ms);
+    assert!(
+        cause.remedies.iter().all(|remedy| !remedy.proven && !remedy.steps[0].contains("attempt-timeout")),
+        "{cause:?}"
+    );
+    // The times did not foresee it, and Node shows it.
+    let world = asked(far_app(30).fetch_fails(251), NodeArm::AsItIs, Err(("ETIMEDOUT", 252)));
+    assert!(!world.judge().says(Code::NodeHe250ms));
+    let world = asked(world, NodeArm::AttemptTimeout, Ok(400));
+    let cause = finds(&world, Code::NodeHe250ms, Impact::Broken, Confidence::Confirmed);
+    assert!(cause.remedies[0].proven, "{cause:?}");
+    // A Node that did not start says nothing.
+    let world = first_field_report().with(|world| {
+        let body = NodeFetchFact {
+            arm: NodeArm::AsItIs,
+            url: t(CLIENT),
+            node_options: t(""),
+            status: None,
+            ms: None,
+            code: None,
+            inner: Vec::new(),
+            failure: Some(t("it ended with status 9")),
+        };
+        world.inside(&container(), ProbeName::WithNode, FactBody::NodeFetch(body));
+    });
+    finds(&world, Code::NodeHe250ms, Impact::Broken, Confidence::Confirmed);
 }

@@ -2,5 +2,6 @@
 
 pub(super) mod node;
 pub(super) mod node_options;
+mod node_proof;
 pub(super) mod node_version;
 mod node_words;

@@ -6,7 +6,10 @@ use std::net::IpAddr;
 
 use pdsdoctor_probes::fact::{Family, Role};
 
-use super::node_words::{Fare, remedies};
+use super::{
+    node_proof::Experiment,
+    node_words::{Fare, remedies},
+};
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Scope,
     evidence::Evidence,
@@ -23,21 +26,31 @@ pub(in crate::diagnose::rules) const RULE: Rule = Rule {
 fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     for host in situation::hosts(evidence) {
         let Some(story) = situation::of(evidence, &host) else { continue };
-        let observed = situation::observed(evidence, &host);
+        let seen =
+            Seen { observed: situation::observed(evidence, &host), experiment: Experiment::of(evidence, &story) };
         match mechanism(&story) {
-            Some(mechanism) => found.cause(cause(evidence, &story, &mechanism, observed.as_ref())),
-            None if story.works() == Some(true) => found.rule_out(
+            Some(mechanism) => found.cause(cause(evidence, &story, &mechanism, &seen)),
+            None if seen.experiment.shows_the_timer() => {
+                found.cause(cause(evidence, &story, &Mechanism::Unforeseen, &seen));
+            }
+            None if story.works() == Some(true) && seen.experiment.fails() != Some(true) => found.rule_out(
                 Code::NodeHe250ms,
                 format!(
-                    "from {} {} {host}: no attempt of Node's is ended that it would need",
+                    "from {} Node {}: its timer ends no attempt at {host} that it needs",
                     story.place(),
-                    outcome_words(&story.first().now).replace("connects", "Node reaches")
+                    outcome_words(&story.first().now)
                 ),
                 story.because.clone(),
             ),
             None => {}
         }
     }
+}
+
+/// What was seen of the PDS itself, beside the model.
+struct Seen<'a> {
+    observed: Option<Observed<'a>>,
+    experiment: Experiment<'a>,
 }
 
 /// What Node does wrong.
@@ -59,6 +72,8 @@ enum Mechanism {
         /// The address that loses packets.
         lossy: IpAddr,
     },
+    /// The model sees no reason, and Node itself fails by its timer.
+    Unforeseen,
     /// It works, with little to spare.
     Near {
         /// The address, and after how long it answers.
@@ -107,20 +122,19 @@ fn works_now(story: &Story<'_>) -> Option<Mechanism> {
     None
 }
 
-fn cause(evidence: &Evidence<'_>, story: &Story<'_>, mechanism: &Mechanism, observed: Option<&Observed<'_>>) -> Cause {
+fn cause(evidence: &Evidence<'_>, story: &Story<'_>, mechanism: &Mechanism, seen: &Seen<'_>) -> Cause {
     let reading = story.readings.iter().find(|reading| !reading.now.works()).unwrap_or(story.first());
     let code = code(mechanism, reading);
     let would = match mechanism {
         Mechanism::LostSyn { lossy } => reading.first_packet_lost(&[*lossy]),
         Mechanism::Near { .. } => reading.slower(NEAR_MS),
-        Mechanism::Cap { .. } | Mechanism::FirstOnly { .. } => reading.now.clone(),
+        Mechanism::Cap { .. } | Mechanism::FirstOnly { .. } | Mechanism::Unforeseen => reading.now.clone(),
     };
-    let (impact, confidence) = weigh(story, mechanism, &would, observed);
+    let (impact, confidence) = weigh(story, mechanism, &would, seen);
     let scope = Scope { vantage: Some(story.place_name()), ..Scope::host(&story.host) };
-    let mut cause =
-        Cause::new(code, impact, confidence.min(story.at_most()), summary(story, mechanism, reading, impact))
-            .scope(scope)
-            .because(story.because.clone());
+    let mut cause = Cause::new(code, impact, confidence, summary(story, mechanism, reading, impact))
+        .scope(scope)
+        .because(story.because.clone());
     for measured in &story.measured {
         cause = cause.saw(format!("{} from {}: {}", measured.ip, story.place(), measured.words()));
     }
@@ -136,15 +150,19 @@ fn cause(evidence: &Evidence<'_>, story: &Story<'_>, mechanism: &Mechanism, obse
     }
     if story.works().is_none() {
         let versions = "the outcome depends on Node's version or C library, which could not be read";
-        cause = cause.saw(versions).settle("a run with sudo, which can look at the PDS's process");
+        cause = cause.saw(versions);
+        if cause.confidence != Confidence::Confirmed {
+            cause = cause.settle("a run with sudo, which can look at the PDS's process");
+        }
     }
     cause = contrast(cause, story, mechanism, reading, &would);
-    cause = beside(cause, &would, observed, &story.place());
+    cause = beside(cause, &would, seen.observed.as_ref(), &story.place());
+    cause = seen.experiment.beside(cause, !would.works());
     if cause.confidence != Confidence::Confirmed && cause.settle.is_none() {
         cause = cause
             .settle(format!("the PDS's own Node, with and without the remedy: sudo {} --with-node", evidence.verify()));
     }
-    let fare = Fare { story, reading, would: &would };
+    let fare = Fare { story, reading, would: &would, experiment: &seen.experiment };
     cause.remedies.extend(remedies(evidence, &fare, code));
     cause
 }
@@ -156,23 +174,44 @@ fn code(mechanism: &Mechanism, reading: &Reading) -> Code {
         Mechanism::Cap { .. } if reading.runtime.options.result_order == Some(ResultOrder::Ipv4First) => {
             Code::NodeIpv4firstNotEnough
         }
-        Mechanism::Cap { .. } | Mechanism::Near { .. } => Code::NodeHe250ms,
+        Mechanism::Cap { .. } | Mechanism::Near { .. } | Mechanism::Unforeseen => Code::NodeHe250ms,
     }
 }
 
-/// How bad, and how sure. Where the PDS was seen to fetch, that outweighs the model.
-fn weigh(
+/// How bad, and how sure. What Node itself did outweighs what the PDS was seen to do, and that outweighs the model.
+fn weigh(story: &Story<'_>, mechanism: &Mechanism, would: &Prediction, seen: &Seen<'_>) -> (Impact, Confidence) {
+    let (impact, confidence) = by_model(story, mechanism, would, seen.observed.as_ref());
+    let confidence = confidence.min(story.at_most());
+    let lossy = matches!(mechanism, Mechanism::LostSyn { .. });
+    match seen.experiment.fails() {
+        // One fetch that got through says little of a path that loses a packet now and then.
+        Some(false) if !lossy && !would.works() => (Impact::Risk, Confidence::Possible),
+        Some(true) if seen.experiment.is_proof() => {
+            let obtained = seen.observed.as_ref().is_some_and(|observed| observed.obtained);
+            let failing = if obtained || lossy { Impact::Degraded } else { broken(story) };
+            (failing.max(impact), Confidence::Confirmed)
+        }
+        _ => (impact, confidence),
+    }
+}
+
+fn broken(story: &Story<'_>) -> Impact {
+    if story.role == Role::Service { Impact::Degraded } else { Impact::Broken }
+}
+
+fn by_model(
     story: &Story<'_>,
     mechanism: &Mechanism,
     would: &Prediction,
     observed: Option<&Observed<'_>>,
 ) -> (Impact, Confidence) {
-    let broken = if story.role == Role::Service { Impact::Degraded } else { Impact::Broken };
+    let broken = broken(story);
     let agrees = observed.is_some_and(|observed| observed.agrees(would));
     let obtained = observed.map(|observed| observed.obtained);
     match mechanism {
         Mechanism::Near { .. } if obtained == Some(false) && agrees => (broken, Confidence::Likely),
         Mechanism::Near { .. } => (Impact::Risk, Confidence::Likely),
+        Mechanism::Unforeseen => (Impact::Degraded, Confidence::Possible),
         Mechanism::LostSyn { lossy } => {
             let lost = story.measured.iter().find(|measured| measured.ip == *lossy).map_or(0, |found| found.lost);
             // One late answer may have been late for another reason.
@@ -226,6 +265,9 @@ fn summary(story: &Story<'_>, mechanism: &Mechanism, reading: &Reading, impact: 
             path_words(story, *first),
             Family::of(*other)
         ),
+        Mechanism::Unforeseen => format!(
+            "{capital}: the PDS's own Node gives up on {host} by its timer, and gets there with more time, although the measured times do not say why."
+        ),
         Mechanism::LostSyn { .. } => format!(
             "{capital}: the first packet to {host} gets lost at times, and Node gives up long before it is sent again."
         ),
@@ -266,6 +308,8 @@ fn contrast(cause: Cause, story: &Story<'_>, mechanism: &Mechanism, reading: &Re
             format!("{first}, the only one that Node tries: {}", path_words(story, *first)),
             format!("{other}: {}", path_words(story, *other)),
         ),
+        // The experiment is the contrast.
+        Mechanism::Unforeseen => return cause,
         Mechanism::LostSyn { lossy } => {
             let slowest =
                 story.measured.iter().find(|it| it.ip == *lossy).and_then(|it| it.times.iter().max().copied());
@@ -279,7 +323,9 @@ fn contrast(cause: Cause, story: &Story<'_>, mechanism: &Mechanism, reading: &Re
     let (as_is, with) = match mechanism {
         Mechanism::LostSyn { lossy } => ("Node, when the first packet is lost", lost_patiently(reading, *lossy)),
         Mechanism::Near { .. } => ("Node, if every answer takes 50 ms longer", patient),
-        Mechanism::FirstOnly { .. } | Mechanism::Cap { .. } => ("Node, by the model of its algorithm", patient),
+        Mechanism::FirstOnly { .. } | Mechanism::Cap { .. } | Mechanism::Unforeseen => {
+            ("Node, by the model of its algorithm", patient)
+        }
     };
     cause.contrast(
         format!("{as_is}, as it is set and with 5 s for each attempt"),
@@ -298,6 +344,9 @@ fn lost_patiently(reading: &Reading, lossy: IpAddr) -> Prediction {
 /// The model beside what the PDS itself was seen to do.
 fn beside(cause: Cause, would: &Prediction, observed: Option<&Observed<'_>>, place: &str) -> Cause {
     let Some(observed) = observed else { return cause };
+    if would.works() {
+        return cause;
+    }
     let predicted = format!("predicted from {place}: {}", outcome_words(would));
     let what = format!("the PDS's fetch of {}", observed.client);
     let id = [observed.seen.id()];

@@ -5,6 +5,7 @@ use pdsdoctor_probes::{
     process_fact::{ConfinementKind, ContainerFact, ProcessFact},
 };
 
+use super::node_proof::Experiment;
 use crate::diagnose::{
     Code, Remedy,
     evidence::{Evidence, Seen},
@@ -18,6 +19,7 @@ pub(super) struct Fare<'a, 'b> {
     pub(super) story: &'a Story<'b>,
     pub(super) reading: &'a Reading,
     pub(super) would: &'a Prediction,
+    pub(super) experiment: &'a Experiment<'b>,
 }
 
 /// The remedies, best first. Never empty.
@@ -31,8 +33,9 @@ pub(super) fn remedies(evidence: &Evidence<'_>, fare: &Fare<'_, '_>, code: Code)
         .tries(&story.at, Family::V6, Some(&story.host))
         .iter()
         .any(|seen| seen.body.failure.is_none());
-    let mut all = Vec::new();
-    for candidate in story.remedies() {
+    let mut all: Vec<Remedy> = Vec::new();
+    for candidate in story.remedies().into_iter().filter(|candidate| !fare.experiment.disproves(candidate.remedy)) {
+        let before = all.len();
         let then = then(candidate);
         match candidate.remedy {
             node_model::Remedy::AttemptTimeout => {
@@ -50,6 +53,9 @@ pub(super) fn remedies(evidence: &Evidence<'_>, fare: &Fare<'_, '_>, code: Code)
                 all.push(service.remove_ipv6(&then, &verify));
             }
             _ => {}
+        }
+        for remedy in &mut all[before..] {
+            remedy.proven = fare.experiment.proves(candidate.remedy);
         }
     }
     if code == Code::NodeHeLostSyn {
