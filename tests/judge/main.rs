@@ -8,6 +8,7 @@ mod handles;
 mod host;
 mod host_change;
 mod inside_v6;
+mod inside_ways;
 mod invariants;
 mod login;
 mod mutants;
