@@ -7,11 +7,13 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use pdsdoctor_probes::fact::ProbeName;
+use strum::IntoEnumIterator;
 
 use crate::{
     diagnose::FailOn,
+    egress::{self, EGRESS_HOSTS, EgressHost},
     exit,
-    options::{CheckOptions, DEFAULT_CLIENT_ID, DEFAULT_TIMEOUT, REFERENCES, Resolve},
+    options::{CheckOptions, DEFAULT_CLIENT_ID, DEFAULT_TIMEOUT, HostProbes, REFERENCES, Resolve},
     parse,
     render::style::{ColorWish, Detail},
 };
@@ -44,7 +46,7 @@ impl Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Diagnose a PDS from outside: measure, compare with a known-good PDS, judge
+    /// Diagnose a PDS: measure from here, and inside where it runs; compare with a known-good PDS; judge
     #[command(after_help = check_after_help())]
     Check(Box<Check>),
     /// Judge a saved run again; needs no network
@@ -62,8 +64,9 @@ pub enum Command {
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 pub struct Check {
-    /// Host name, https:// URL, handle (alice.example, @alice.example) or DID
-    pub target: String,
+    /// Host name, https:// URL, handle (alice.example, @alice.example) or DID;
+    /// without it: the PDS on this machine, or this machine as the host of one
+    pub target: Option<String>,
     /// Compare with this known-good PDS [default: see below]
     #[arg(long, value_name = "HOST", conflicts_with = "no_reference", help_heading = TARGET)]
     against: Option<String>,
@@ -73,6 +76,10 @@ pub struct Check {
     /// Client metadata document to log in with; repeatable, replaces the default
     #[arg(long, value_name = "URL", value_parser = parse::client_id, help_heading = TARGET)]
     client_id: Vec<String>,
+    /// Let the PDS fetch from this host, to see its way out; repeatable. FAMILY:
+    /// ipv4, ipv6, near, far [default: see below, where a login fails]
+    #[arg(long, value_name = "FAMILY=URL", value_parser = parse::egress_host, help_heading = TARGET)]
+    egress_host: Vec<EgressHost>,
     /// Contact only the target and what is named here
     #[arg(long, help_heading = TARGET)]
     no_third_party: bool,
@@ -88,6 +95,16 @@ pub struct Check {
     #[arg(long, value_name = "SECS", default_value_t = DEFAULT_TIMEOUT.as_secs(), help_heading = PROBES)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=600))]
     timeout: u64,
+    /// Look at this machine as the PDS's own: auto (if it is), always, never
+    #[arg(long, value_name = "WHEN", default_value = "auto", help_heading = HOST)]
+    #[arg(value_parser = host_probes_parser(), hide_possible_values = true)]
+    host_probes: HostProbes,
+    /// The PDS is in this container, on this machine
+    #[arg(long, value_name = "NAME|ID", conflicts_with = "pid", help_heading = HOST)]
+    container: Option<String>,
+    /// This process is the PDS
+    #[arg(long, value_name = "PID", help_heading = HOST)]
+    pid: Option<u32>,
     /// Use only IPv4
     #[arg(short = '4', conflicts_with = "only_v6", help_heading = NETWORK)]
     only_v4: bool,
@@ -229,6 +246,7 @@ pub enum Format {
 
 const TARGET: &str = "Target and comparison";
 const PROBES: &str = "What to run";
+const HOST: &str = "On the PDS's machine";
 const NETWORK: &str = "Network";
 const OUTPUT: &str = "Output";
 
@@ -244,18 +262,31 @@ impl Check {
         {
             return Err("--save and --output name the same file".to_owned());
         }
+        let read = |raw: &String| parse::target(raw).map_err(|why| format!("TARGET {raw:?}: {why}"));
+        let target = self.target.as_ref().map(read).transpose()?;
+        if target.is_none() && (self.host_probes == HostProbes::Never || cfg!(not(target_os = "linux"))) {
+            return Err("without TARGET this machine is examined, which needs Linux and --host-probes".to_owned());
+        }
+        if self.host_probes == HostProbes::Never && (self.container.is_some() || self.pid.is_some()) {
+            return Err("--container and --pid are for the probes that --host-probes never leaves out".to_owned());
+        }
         let given = !self.client_id.is_empty();
         Ok(CheckOptions {
-            input: self.target.clone(),
-            target: parse::target(&self.target).map_err(|why| format!("TARGET {:?}: {why}", self.target))?,
+            input: self.target.clone().unwrap_or_default(),
+            target,
             against: self.against.as_deref().map(parse::reference).transpose()?,
             no_reference: self.no_reference,
             no_third_party: self.no_third_party,
             client_ids: if given { self.client_id.clone() } else { vec![DEFAULT_CLIENT_ID.to_owned()] },
             client_ids_given: given,
+            egress_hosts: egress::hosts(&self.egress_host, self.no_third_party),
+            egress_hosts_given: !self.egress_host.is_empty(),
             only_v4: self.only_v4,
             only_v6: self.only_v6,
             probes,
+            host_probes: self.host_probes,
+            container: self.container.clone(),
+            pid: self.pid,
             resolve: self.resolve.clone(),
             nameservers: self.nameserver.clone(),
             timeout: Duration::from_secs(self.timeout),
@@ -288,7 +319,11 @@ pub fn man() -> std::io::Result<String> {
 }
 
 fn probe_parser() -> impl TypedValueParser<Value = ProbeName> {
-    PossibleValuesParser::new(ProbeName::of_check().map(<&'static str>::from)).try_map(|name| name.parse::<ProbeName>())
+    PossibleValuesParser::new(ProbeName::iter().map(<&'static str>::from)).try_map(|name| name.parse::<ProbeName>())
+}
+
+fn host_probes_parser() -> impl TypedValueParser<Value = HostProbes> {
+    PossibleValuesParser::new(["auto", "always", "never"]).try_map(|name| name.parse::<HostProbes>())
 }
 
 fn fail_on_parser() -> impl TypedValueParser<Value = FailOn> {
@@ -300,14 +335,18 @@ fn after_help() -> String {
 }
 
 fn check_after_help() -> String {
+    let egress: Vec<String> = EGRESS_HOSTS.iter().map(|(family, url)| format!("    {family:<4} {url}\n")).collect();
     format!(
         "Third parties contacted, besides the target:\n  \
          the known-good PDS ({}, unless --against),\n  \
          the client metadata document ({DEFAULT_CLIENT_ID},\n  unless --client-id),\n  \
-         the PLC directory (plc.directory), for did:plc.\n\
+         the PLC directory (plc.directory), for did:plc,\n  \
+         and where a login fails the target is made to fetch from\n{}    \
+         the PLC directory and its AppView.\n\
          --no-third-party contacts none that is not named. Nothing is changed anywhere,\n\
          no account is needed, no secret is asked for.\n\nExit status:\n{}",
         REFERENCES.join(", else "),
+        egress.concat(),
         exit::table()
     )
 }

@@ -143,8 +143,8 @@ pub fn list_causes(style: &Style) -> String {
 /// `list probes`.
 pub fn list_probes(style: &Style) -> String {
     let mut page = Page::new(style);
-    let columns = ProbeName::of_check().map(|probe| <&str>::from(probe).len()).max().unwrap_or(0) + 2;
-    for probe in ProbeName::of_check() {
+    let columns = ProbeName::iter().map(|probe| <&str>::from(probe).len()).max().unwrap_or(0) + 2;
+    for probe in ProbeName::iter() {
         page.labelled_in(0, (probe.into(), Ink::Code), columns, summary(probe), Ink::Plain);
     }
     page.finish()
@@ -172,6 +172,7 @@ pub fn summary(probe: ProbeName) -> &'static str {
         ProbeName::RouterAdvertisement => "on the PDS's machine: what the routers advertise",
         ProbeName::NameFiles => "on the PDS's machine: resolv.conf, hosts and their like",
         ProbeName::Egress => "on the PDS's machine: the way out, from container and host",
+        ProbeName::Position => "on the PDS's machine: its address to the world, the first routers",
     }
 }
 
@@ -182,7 +183,7 @@ mod tests {
     #[test]
     fn the_page_on_probes_has_every_probe_with_its_summary() {
         let page = include_str!("../docs/probes.md");
-        for probe in ProbeName::of_check() {
+        for probe in ProbeName::iter() {
             let row = format!("| `{probe}` | {} |", summary(probe));
             assert!(page.lines().any(|line| line == row), "docs/probes.md lacks: {row}");
         }

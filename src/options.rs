@@ -6,6 +6,9 @@ use std::{
 };
 
 use pdsdoctor_probes::{fact::ProbeName, identifier::TargetInput};
+use strum::{EnumString, IntoEnumIterator};
+
+use crate::egress::EgressHost;
 
 /// The time limit of a whole run. A PDS may wait 10 s for a dead client document before it answers
 /// a PAR (`@atproto-labs/fetch-node`); finding the way there and back needs a few seconds more.
@@ -27,8 +30,8 @@ pub const DEFAULT_CLIENT_ID: &str = "https://tangled.org/oauth/client-metadata.j
 pub struct CheckOptions {
     /// What to examine, as typed.
     pub input: String,
-    /// The same, read.
-    pub target: TargetInput,
+    /// The same, read; `None`: this machine, as the host of a PDS.
+    pub target: Option<TargetInput>,
     /// `--against`: the reference the user named.
     pub against: Option<String>,
     /// `--no-reference`.
@@ -39,18 +42,41 @@ pub struct CheckOptions {
     pub client_ids: Vec<String>,
     /// The user named the client documents.
     pub client_ids_given: bool,
+    /// Hosts for the PDS's way out: `--egress-host`, and the others of the table.
+    pub egress_hosts: Vec<EgressHost>,
+    /// The user named some of them: the way out is examined whatever the login says.
+    pub egress_hosts_given: bool,
     /// `-4`.
     pub only_v4: bool,
     /// `-6`.
     pub only_v6: bool,
     /// `--only`, less `--skip`.
     pub probes: Vec<ProbeName>,
+    /// `--host-probes`.
+    pub host_probes: HostProbes,
+    /// `--container`: the PDS is in this container, on this machine.
+    pub container: Option<String>,
+    /// `--pid`: this process is the PDS.
+    pub pid: Option<u32>,
     /// `--resolve HOST:PORT:ADDR`, as curl.
     pub resolve: Vec<Resolve>,
     /// `--nameserver`.
     pub nameservers: Vec<SocketAddr>,
     /// `--timeout`.
     pub timeout: Duration,
+}
+
+/// When this machine is examined as the PDS's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString)]
+#[strum(serialize_all = "snake_case")]
+pub enum HostProbes {
+    /// If it is: an address of the target is ours, or a process here has its `PDS_HOSTNAME`.
+    #[default]
+    Auto,
+    /// In any case.
+    Always,
+    /// Never.
+    Never,
 }
 
 /// What a probe rests on: without it, it cannot run.
@@ -61,6 +87,7 @@ fn rests_on(probe: ProbeName) -> &'static [ProbeName] {
         ProbeName::Http => &[ProbeName::Tls],
         ProbeName::OauthDiscovery | ProbeName::Handles => &[ProbeName::Http],
         ProbeName::Par => &[ProbeName::OauthDiscovery],
+        probe if probe.is_inside() && probe != ProbeName::PdsProcess => &[ProbeName::PdsProcess],
         _ => &[],
     }
 }
@@ -71,7 +98,7 @@ pub fn closure(only: &[ProbeName], skip: &[ProbeName]) -> Vec<ProbeName> {
     fn needs(probe: ProbeName, wanted: ProbeName) -> bool {
         probe == wanted || rests_on(probe).iter().any(|below| needs(*below, wanted))
     }
-    ProbeName::of_check()
+    ProbeName::iter()
         .filter(|probe| {
             *probe == ProbeName::OwnNetwork || only.is_empty() || only.iter().any(|asked| needs(*asked, *probe))
         })
@@ -99,7 +126,7 @@ mod tests {
         use ProbeName::{Dns, Http, OwnNetwork, Par, Tcp, Tls};
         assert_eq!(closure(&[Http], &[]), [OwnNetwork, Dns, Tcp, Tls, Http]);
         assert_eq!(closure(&[Dns], &[]), [OwnNetwork, Dns]);
-        assert_eq!(closure(&[], &[]).len(), ProbeName::of_check().count());
+        assert_eq!(closure(&[], &[]).len(), ProbeName::iter().count());
         let without_http = closure(&[], &[Http]);
         assert!(!without_http.contains(&Par) && without_http.contains(&Tls));
     }

@@ -78,7 +78,10 @@ fn the_table_of_exit_statuses_is_quoted_everywhere() {
 fn wrong_command_lines_end_with_2_and_say_why() {
     for (args, word) in [
         (&[][..], "Usage"),
-        (&["check"], "TARGET"),
+        (&["check", "--host-probes", "never"], "TARGET"),
+        (&["check", "a.example", "--host-probes", "never", "--pid", "1"], "--pid"),
+        (&["check", "a.example", "--container", "pds", "--pid", "1"], "cannot be used with"),
+        (&["check", "a.example", "--host-probes", "often"], "auto, always, never"),
         (&["frobnicate"], "frobnicate"),
         (&["check", "a.example", "-4", "-6"], "cannot be used with"),
         (&["check", "a.example", "--against", "b.example", "--no-reference"], "cannot be used with"),
@@ -237,7 +240,7 @@ fn every_cause_and_probe_is_listed_and_explained() {
     for code in Code::iter() {
         assert!(causes.contains(<&str>::from(code)), "{code}");
     }
-    for probe in ProbeName::of_check() {
+    for probe in ProbeName::iter() {
         assert!(run(&["list", "probes"]).out.contains(<&str>::from(probe)), "{probe}");
     }
     let explained = run(&["explain", "oauth-client-metadata-egress"]);

@@ -38,8 +38,14 @@ pub enum HttpPurpose {
     ListRepos,
     /// `com.atproto.repo.describeRepo`: the handle of one of them.
     DescribeRepo,
-    /// `com.atproto.identity.resolveHandle`, asked of the target about the handle in question.
+    /// From which address this machine is seen.
+    EchoAddress,
+    /// `com.atproto.identity.resolveHandle`, about a handle that is hosted elsewhere.
     ResolveHandle,
+    /// An XRPC request with `atproto-proxy` and a `did:plc` that nobody has: the PDS asks the PLC directory.
+    ProxyPlc,
+    /// The same with the `did:web` of an application's host: the PDS asks that host.
+    ProxyDidWeb,
 }
 
 /// One exchange at one address. Redirects are recorded and not followed.
@@ -201,6 +207,11 @@ pub enum Content {
     ResolvedHandle {
         /// `did`.
         did: Text,
+    },
+    /// The address from which a service is asked.
+    EchoAddress {
+        /// It.
+        addr: IpAddr,
     },
     /// An XRPC error.
     XrpcError {

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Instant,
 };
 
@@ -33,6 +36,7 @@ impl Observer for NoObserver {
 #[derive(Clone)]
 pub struct Net {
     shared: Arc<Shared>,
+    sink: Arc<Mutex<Sink>>,
     vantage: Vantage,
 }
 
@@ -41,7 +45,7 @@ struct Shared {
     roots: Roots,
     user_agent: String,
     observer: Arc<dyn Observer>,
-    sink: Mutex<Sink>,
+    next_job: AtomicU64,
 }
 
 #[derive(Default)]
@@ -49,7 +53,6 @@ struct Sink {
     facts: Vec<Fact>,
     not_measured: Vec<NotMeasured>,
     in_flight: BTreeMap<u64, (ProbeName, String)>,
-    next_job: u64,
 }
 
 impl Net {
@@ -57,12 +60,29 @@ impl Net {
     pub fn new(vantage: Vantage, roots: Roots, user_agent: String, observer: Arc<dyn Observer>) -> Self {
         warm_up();
         let start = Instant::now();
-        Self { shared: Arc::new(Shared { start, roots, user_agent, observer, sink: Mutex::default() }), vantage }
+        let shared = Shared { start, roots, user_agent, observer, next_job: AtomicU64::new(0) };
+        Self { shared: Arc::new(shared), sink: Arc::default(), vantage }
     }
 
     /// The same run, seen from elsewhere: facts of the two come into one list.
     pub fn at(&self, vantage: Vantage) -> Self {
-        Self { shared: self.shared.clone(), vantage }
+        Self { vantage, ..self.clone() }
+    }
+
+    /// The same run with a list of its own: what is measured there counts once it is [adopted](Self::adopt).
+    pub fn aside(&self) -> Self {
+        Self { sink: Arc::default(), ..self.clone() }
+    }
+
+    /// Takes over what was measured aside.
+    pub fn adopt(&self, aside: &Self) {
+        let (facts, not_measured) = {
+            let mut theirs = aside.sink();
+            (std::mem::take(&mut theirs.facts), std::mem::take(&mut theirs.not_measured))
+        };
+        let mut own = self.sink();
+        own.facts.extend(facts);
+        own.not_measured.extend(not_measured);
     }
 
     /// From where this measures.
@@ -88,11 +108,8 @@ impl Net {
     /// Begins a measurement. `waits_for` is shown while it lasts.
     pub fn begin(&self, probe: ProbeName, waits_for: impl Into<String>) -> Job {
         let waits_for = waits_for.into();
-        let mut sink = self.sink();
-        let id = sink.next_job;
-        sink.next_job += 1;
-        sink.in_flight.insert(id, (probe, waits_for.clone()));
-        drop(sink);
+        let id = self.shared.next_job.fetch_add(1, Ordering::Relaxed);
+        self.sink().in_flight.insert(id, (probe, waits_for.clone()));
         self.shared.observer.began(id, probe, &waits_for);
         Job { net: self.clone(), id, probe, started: Instant::now() }
     }
@@ -118,7 +135,7 @@ impl Net {
 
     fn sink(&self) -> MutexGuard<'_, Sink> {
         // A panic while the lock is held cannot leave a list half changed.
-        self.shared.sink.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sink.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -11,6 +11,7 @@ use pdsdoctor_probes::{
 use super::{
     Healthy,
     evidence::{Evidence, Line},
+    inside::place_words,
     par_stage::Stage,
     rules::list,
     words::date,
@@ -37,6 +38,9 @@ pub(super) fn healthy(evidence: &Evidence<'_>) -> Vec<Healthy> {
         let version = evidence.version(Role::Target).unwrap_or("of unknown version");
         say(ProbeName::Http, format!("answers as a PDS, {version}"));
     }
+    if let Some(summary) = inside(evidence) {
+        say(ProbeName::PdsProcess, summary);
+    }
     let verified = handles(evidence);
     if !verified.is_empty() {
         say(ProbeName::Handles, format!("{} verified", list(verified)));
@@ -54,6 +58,20 @@ pub(super) fn healthy(evidence: &Evidence<'_>) -> Vec<Healthy> {
     well
 }
 
+/// The PDS on this machine, and its way out.
+fn inside(evidence: &Evidence<'_>) -> Option<String> {
+    let inside = evidence.inside();
+    let place = inside.place();
+    let ways = [Family::V4, Family::V6].into_iter().filter(|family| inside.reaches_out(&place, *family));
+    let ways: Vec<Family> = ways.collect();
+    let out = if ways.is_empty() { String::new() } else { format!(", out by {}", list(ways)) };
+    let Some(pds) = inside.pds() else {
+        return (!inside.is_empty()).then(|| format!("this machine was looked at as the PDS's{out}"));
+    };
+    let node = pds.body.node.as_ref().map(|node| format!(" on Node {}", node.version)).unwrap_or_default();
+    Some(format!("the PDS runs here, process {}{node}, in {}{out}", pds.body.pid, place_words(&place)))
+}
+
 fn handles<'a>(evidence: &Evidence<'a>) -> Vec<&'a str> {
     let verifies = |handle: &&str| {
         super::rules::txt_did(evidence, handle).is_some() || super::rules::well_known_did(evidence, handle).is_some()
@@ -63,7 +81,7 @@ fn handles<'a>(evidence: &Evidence<'a>) -> Vec<&'a str> {
 
 fn logins(evidence: &Evidence<'_>) -> Option<String> {
     let works = |client: &&str| {
-        [ParArm::CacheBusted, ParArm::AsNamed]
+        ParArm::LOGIN
             .iter()
             .all(|arm| evidence.par(Role::Target, Some(client), *arm).is_some_and(|(_, stage)| stage.is_expected(*arm)))
     };

@@ -6,8 +6,8 @@ use pdsdoctor_probes::{
     dns_fact::DnsFact,
     fact::{ConnectFact, Fact, FactBody, FactId, Failure, FailureKind, Family, Vantage},
     host_fact::{
-        ForwardingFact, InterfaceAddress, InterfaceFact, NameFilesFact, RaHandlerFact, Range, RouterAdvertisementFact,
-        RoutesFact, SOMEWHERE, SourceFact, SysctlFact, SysctlValue,
+        ForwardingFact, HopsFact, InterfaceAddress, InterfaceFact, NameFilesFact, RaHandlerFact, Range,
+        RouterAdvertisementFact, RoutesFact, SOMEWHERE, SourceFact, SysctlFact, SysctlValue,
     },
     http_fact::HttpFact,
     process_fact::{ContainerFact, ContainerNetworkFact, EngineFact, ListenersFact, ProcessFact},
@@ -120,6 +120,14 @@ impl<'a> Inside<'a> {
         })
     }
 
+    /// The first routers on the way out.
+    pub fn hops(&self) -> Option<Seen<'a, HopsFact>> {
+        self.facts.iter().find_map(|fact| match &fact.body {
+            FactBody::Hops(body) => Some(Seen { fact, body }),
+            _ => None,
+        })
+    }
+
     /// The process of the PDS under examination: the one that has its host name, else the only one.
     pub fn pds(&self) -> Option<Seen<'a, ProcessFact>> {
         let named =
@@ -174,6 +182,14 @@ impl<'a> Inside<'a> {
             })
             .collect();
         all.iter().find(|seen| seen.body.failure.is_none()).or(all.first()).copied()
+    }
+
+    /// The kernel would send to the internet by this family, and from an address that can be answered.
+    pub fn reaches_out(&self, at: &Vantage, family: Family) -> bool {
+        self.way_out(at, family).is_some_and(|seen| {
+            let answerable = family == Family::V4 || seen.body.range == Some(Range::Global);
+            seen.body.failure.is_none() && answerable
+        })
     }
 
     /// What the kernel would do with a packet to this address.

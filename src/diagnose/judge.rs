@@ -2,7 +2,7 @@
 
 use pdsdoctor_probes::{
     fact::{NotMeasured, ProbeName},
-    record::{Ended, Run},
+    record::{Ended, Run, TargetKind},
     text::Text,
 };
 
@@ -19,18 +19,19 @@ pub fn diagnose(run: &Run) -> Diagnosis {
     let mut not_measured = run.not_measured.clone();
     not_measured.extend(left_out(run));
     // The fault may be on this side: then nothing can be said about the other.
-    let own = this_side::judge(&evidence);
+    let own = if evidence.is_machine_only() { Vec::new() } else { this_side::judge(&evidence) };
     if !own.is_empty() {
-        let causes = rank(own);
-        let headline = headline(&evidence, Verdict::Inconclusive, &causes);
-        return Diagnosis {
-            verdict: Verdict::Inconclusive,
-            headline,
-            causes,
-            ruled_out: Vec::new(),
-            not_measured,
-            healthy: Vec::new(),
-        };
+        // On the PDS's machine the fault of this side is the PDS's own, where it can be named.
+        let mut inside = Found::default();
+        if !evidence.inside().is_empty() {
+            RULES.iter().for_each(|rule| (rule.judge)(&evidence, &mut inside));
+            inside.causes.retain(|cause| cause.code.is_of_the_way_out() && cause.impact > Impact::Risk);
+        }
+        let named = !inside.causes.is_empty();
+        let causes = rank(if named { inside.causes } else { own });
+        let verdict = if named { verdict(&evidence, &causes, &not_measured) } else { Verdict::Inconclusive };
+        let headline = headline(&evidence, verdict, &causes);
+        return Diagnosis { verdict, headline, causes, ruled_out: Vec::new(), not_measured, healthy: Vec::new() };
     }
     let mut found = Found::default();
     for rule in RULES {
@@ -55,6 +56,8 @@ fn verdict(evidence: &Evidence<'_>, causes: &[Cause], not_measured: &[NotMeasure
     match causes.iter().map(|cause| cause.impact).max() {
         Some(Impact::Broken) => Verdict::Broken,
         Some(Impact::Degraded) => Verdict::Degraded,
+        // Of a machine alone nothing is heard; what was seen there is what there is.
+        impact if evidence.is_machine_only() => impact.map_or(Verdict::Healthy, |_| Verdict::Risk),
         // Silence is not health: where the PDS was never heard, nothing can be said.
         _ if !heard(evidence) => Verdict::Inconclusive,
         _ if evidence.run.ended != Ended::Complete
@@ -93,6 +96,9 @@ fn headline(evidence: &Evidence<'_>, verdict: Verdict, causes: &[Cause]) -> Stri
             format!("Nothing can be said about {name}: {why}.")
         }
         (_, Some(first)) => first.to_owned(),
+        (_, None) if evidence.is_machine_only() => {
+            "No fault was found in this machine as the host of a PDS; no PDS runs here that can be seen.".to_owned()
+        }
         (_, None) => {
             let version = evidence
                 .version(pdsdoctor_probes::fact::Role::Target)
@@ -109,6 +115,9 @@ fn headline(evidence: &Evidence<'_>, verdict: Verdict, causes: &[Cause]) -> Stri
 
 /// What the user chose not to measure is said like everything that was not.
 fn left_out(run: &Run) -> Option<NotMeasured> {
+    if run.target.kind == TargetKind::Machine {
+        return None;
+    }
     let probe = *run.settings.left_out.first()?;
     let names = super::rules::list(&run.settings.left_out);
     Some(NotMeasured {

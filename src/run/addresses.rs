@@ -38,6 +38,9 @@ pub(super) fn addresses(
             while let Some(addr) = answers.recv().await {
                 if seen.len() < limits::ADDRESSES && !seen.contains(&addr) {
                     seen.push(addr);
+                    if role == Role::Target {
+                        context.bridge.address(addr);
+                    }
                     // The receiver may have seen enough.
                     let _ = to.send(addr);
                 }

@@ -6,10 +6,12 @@ mod addresses;
 mod clients;
 mod handles;
 mod identity;
+mod inside;
 mod lines;
 mod oauth;
 mod reference;
 mod target;
+mod way_out;
 
 use std::{
     collections::HashSet,
@@ -49,6 +51,12 @@ struct Context {
     label: String,
     /// Any resolver has said anything: asking for more names is not in vain.
     resolver_answered: AtomicBool,
+    /// Whether the PDS's way out is examined.
+    way_out: way_out::Decision,
+    /// Whether a login at the target failed, or takes too long.
+    login_failed: way_out::Decision,
+    /// Between the view from outside and the view from inside.
+    bridge: inside::Bridge,
     found: Mutex<Found>,
 }
 
@@ -58,6 +66,8 @@ struct Found {
     reference: Option<Reference>,
     /// Names whose zone was asked about.
     zones_asked: HashSet<String>,
+    /// Why this is the PDS's own machine.
+    pds_host: Option<Text>,
 }
 
 impl Context {
@@ -99,7 +109,15 @@ pub async fn check(
         has_v6,
         label: label.clone(),
         resolver_answered: AtomicBool::new(false),
-        found: Mutex::new(Found { target: unresolved(options), reference: None, zones_asked: HashSet::new() }),
+        way_out: way_out::Decision::new(options.egress_hosts_given),
+        login_failed: way_out::Decision::new(false),
+        bridge: inside::Bridge::new(),
+        found: Mutex::new(Found {
+            target: unresolved(options),
+            reference: None,
+            zones_asked: HashSet::new(),
+            pds_host: None,
+        }),
     });
 
     let work = everything(Arc::clone(&context));
@@ -132,7 +150,7 @@ pub async fn check(
         ended,
         target: found.target.clone(),
         reference: found.reference.clone(),
-        settings: settings(options, &label),
+        settings: settings(options, &label, found.pds_host.clone()),
         facts,
         not_measured,
     };
@@ -140,21 +158,50 @@ pub async fn check(
     run
 }
 
-/// The four lines of a run: the target, the reference, the applications' documents, and what joins them.
+/// The lines of a run: this machine, the target, the reference, the applications' documents.
 async fn everything(context: Arc<Context>) {
-    let clients = clients::Clients::start(&context);
-    let reference = reference::examine(&context, &clients);
-    let target = target::examine(&context, &clients);
-    tokio::join!(reference, target);
-    clients.finish().await;
+    let inside = inside::examine(&context);
+    let outside = async {
+        // Without a PDS there is nobody to ask, and nothing to compare.
+        let Some(input) = target_input(&context).await else { return context.bridge.complete() };
+        let clients = clients::Clients::start(&context);
+        let reference = reference::examine(&context, &clients, &input);
+        let target = async {
+            target::examine(&context, &clients, &input).await;
+            // Where the target was not asked, the reference need not be.
+            context.way_out.make(false);
+            context.login_failed.make(false);
+            context.bridge.complete();
+        };
+        tokio::join!(reference, target);
+        clients.finish().await;
+    };
+    tokio::join!(inside, outside);
+}
+
+/// What to examine: what the user named, else the PDS on this machine.
+async fn target_input(context: &Context) -> Option<TargetInput> {
+    match &context.options.target {
+        Some(input) => Some(input.clone()),
+        // Without a probe that asks it, its name is of no use.
+        None if ProbeName::of_outside().all(|probe| probe == ProbeName::OwnNetwork || !context.measures(probe)) => None,
+        None => {
+            let host = context.bridge.pds_here().await?;
+            let mut found = context.found();
+            found.target.kind = TargetKind::Host;
+            found.target.input = Text::new(&host);
+            Some(TargetInput::Url { host, port: 443 })
+        }
+    }
 }
 
 fn unresolved(options: &CheckOptions) -> Target {
     let (kind, host, port, handle, did) = match &options.target {
-        TargetInput::Did(did) => (TargetKind::Did, None, 443, None, Some(did.as_str())),
-        TargetInput::Handle(handle) => (TargetKind::Handle, None, 443, Some(handle.as_str()), None),
-        TargetInput::Url { host, port } => (TargetKind::Host, Some(host.as_str()), *port, None, None),
-        TargetInput::Name(name) => (TargetKind::Host, Some(name.as_str()), 443, None, None),
+        None => (TargetKind::Machine, None, 443, None, None),
+        Some(TargetInput::Did(did)) => (TargetKind::Did, None, 443, None, Some(did.as_str())),
+        Some(TargetInput::Handle(handle)) => (TargetKind::Handle, None, 443, Some(handle.as_str()), None),
+        Some(TargetInput::Url { host, port }) => (TargetKind::Host, Some(host.as_str()), *port, None, None),
+        Some(TargetInput::Name(name)) => (TargetKind::Host, Some(name.as_str()), 443, None, None),
     };
     Target {
         input: Text::new(&options.input),
@@ -167,7 +214,7 @@ fn unresolved(options: &CheckOptions) -> Target {
     }
 }
 
-fn settings(options: &CheckOptions, label: &str) -> Settings {
+fn settings(options: &CheckOptions, label: &str, pds_host: Option<Text>) -> Settings {
     Settings {
         only_v4: options.only_v4,
         only_v6: options.only_v6,
@@ -176,9 +223,9 @@ fn settings(options: &CheckOptions, label: &str) -> Settings {
         resolved_by_user: options.resolve.iter().map(|resolve| Text::new(&resolve.host)).collect(),
         nameservers_given: !options.nameservers.is_empty(),
         client_ids: options.client_ids.iter().map(|id| Text::new(id)).collect(),
-        left_out: ProbeName::of_check().filter(|probe| !options.probes.contains(probe)).collect(),
+        left_out: ProbeName::of_outside().filter(|probe| !options.probes.contains(probe)).collect(),
         sample_label: Text::new(label),
-        pds_host: None,
+        pds_host,
     }
 }
 

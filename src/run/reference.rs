@@ -18,7 +18,7 @@ use super::{
 use crate::options::{ENTRYWAYS, REFERENCES};
 
 /// Finds a reference and sends it what the target is sent.
-pub(super) async fn examine(context: &Arc<Context>, clients: &Clients) {
+pub(super) async fn examine(context: &Arc<Context>, clients: &Clients, input: &TargetInput) {
     let options = &context.options;
     if options.no_reference {
         note(context, "--no-reference: nothing to compare with", "a run without --no-reference");
@@ -38,7 +38,7 @@ pub(super) async fn examine(context: &Arc<Context>, clients: &Clients) {
     let mut tried = Vec::new();
     for candidate in candidates {
         let Some((host, port)) = host_and_port(&candidate) else { continue };
-        if is_target(context, &host) {
+        if is_target(input, &host) {
             if options.against.is_some() {
                 note(context, "the reference named is the target itself", "--against with another PDS");
                 return;
@@ -78,8 +78,8 @@ fn note(context: &Context, why: &str, needs: &str) {
     context.net.not_measured(ProbeName::Par, why, needs);
 }
 
-fn is_target(context: &Context, host: &str) -> bool {
-    match &context.options.target {
+fn is_target(input: &TargetInput, host: &str) -> bool {
+    match input {
         TargetInput::Url { host: target, .. } | TargetInput::Name(target) => target == host,
         TargetInput::Did(_) | TargetInput::Handle(_) => false,
     }

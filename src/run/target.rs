@@ -24,8 +24,12 @@ use super::{
 const PARENTS: usize = 4;
 
 /// Examines whatever the user named.
-pub(super) async fn examine(context: &Arc<Context>, clients: &Clients) {
-    match &context.options.target {
+pub(super) async fn examine(context: &Arc<Context>, clients: &Clients, input: &TargetInput) {
+    // A name may yet turn out to be a handle; handles of a PDS are mostly on its own machine.
+    if let TargetInput::Url { host, .. } | TargetInput::Name(host) = input {
+        context.bridge.host(host);
+    }
+    match input {
         TargetInput::Url { host, port } => {
             let answers = lines(context, Role::Target, host, *port, Depth::Full);
             pds(context, clients, host, *port, answers, None).await;
@@ -166,6 +170,7 @@ async fn pds(
         found.target.port = port;
         found.target.origin = Some(Text::new(&origin(host, port)));
     }
+    context.bridge.host(host);
     let deeper = async {
         let working = match first {
             Some(answer) => Some(answer),

@@ -16,8 +16,8 @@ use pdsdoctor_probes::{
 use crate::{
     handles,
     host::{container, machine, machine_host_network},
-    inside_v6, inside_ways, login, names, reach, side, tls, web,
-    world::{ALICE_DID, PDS, PDS_V4, PDS_V6, World, alert, answer, healthy, no_answer, not_obtained, t},
+    inside_paths, inside_v6, inside_ways, login, names, outbound, reach, side, tls, web,
+    world::{ALICE_DID, APP, PDS, PDS_V4, PDS_V6, World, alert, answer, healthy, no_answer, not_obtained, t},
 };
 
 /// Every world, by name.
@@ -126,6 +126,19 @@ pub fn worlds() -> Vec<(&'static str, World)> {
         ("endpoint", handles::with_handle(&["at://alice.pds.example.com"], "http://pds.example.com")),
         ("no DID document", handles::lost(404)),
         ("directory down", handles::lost(503)),
+        ("resolver dead inside", inside_paths::resolver_dead()),
+        ("resolver flaky inside", inside_paths::resolver_fails(3)),
+        ("split DNS inside", inside_paths::split("192.168.1.20")),
+        ("egress blocked", inside_paths::blocked(None, FailureKind::Timeout)),
+        ("egress to the app blocked", inside_paths::blocked(Some(APP), FailureKind::Prohibited)),
+        ("egress inspected", inside_paths::inspected()),
+        ("packets too large", inside_paths::packets_too_large(true)),
+        ("challenged", inside_paths::challenged(true, false)),
+        ("wrong port", inside_paths::wrong_port(None)),
+        ("port taken", inside_paths::taken(true)),
+        ("no loopback", inside_paths::no_loopback(true)),
+        ("old address", inside_paths::moved()),
+        ("provider's NAT", inside_paths::behind_the_provider("100.72.0.1")),
         ("a PDS's machine", machine()),
         ("a PDS's machine, shared network", machine_host_network()),
         ("advertisements eaten", inside_v6::eaten(machine_host_network())),
@@ -143,6 +156,10 @@ pub fn worlds() -> Vec<(&'static str, World)> {
         ("container without IPv6", machine().far(&container(), Family::V4, 320)),
         ("visitors masked", inside_ways::masked(machine())),
         ("IPv4 alone listens", inside_ways::v4_only("nginx")),
+    ]
+    .into_iter()
+    .chain(outbound::faults())
+    .chain([
         // Faults that meet: each stays where it belongs.
         ("no wildcard and egress", handles::without_wildcard().pars(Role::Target, refused, 300)),
         ("expired and IPv6 closed", healthy().closed(PDS_V6, FailureKind::Refused, 20).cert(PDS, tls::expired)),
@@ -150,7 +167,8 @@ pub fn worlds() -> Vec<(&'static str, World)> {
             "clock and origin",
             web::clock(web::server(|it| it.issuer = Some(t("http://localhost:3000"))), &[Role::Target], 90_000),
         ),
-    ]
+    ])
+    .collect()
 }
 
 /// The worlds as finished runs, and the runs that the lab has saved.

@@ -1,6 +1,6 @@
 //! Router advertisements and the kernel of the PDS's machine: sick, healthy and look-alike.
 
-use pdsdoctor::diagnose::{Cause, Code, Confidence, Impact, Verdict};
+use pdsdoctor::diagnose::{Code, Confidence, Impact, Verdict};
 use pdsdoctor_probes::{
     fact::{FactBody, FailureKind, Family, ProbeName, Role, Vantage},
     host_fact::{AddressOrigin, BootVia, RaHandler, Range},
@@ -22,18 +22,6 @@ const CODES: [Code; 9] = [
     Code::V6ContainerHasNone,
     Code::V6ClientIpMasked,
 ];
-
-impl Judged {
-    #[track_caller]
-    pub fn cause(&self, code: Code) -> &Cause {
-        let found = self.diagnosis.causes.iter().find(|cause| cause.code == code);
-        found.unwrap_or_else(|| panic!("{code} was not found: {}", self.show()))
-    }
-
-    pub fn why_not(&self, code: Code) -> Option<&str> {
-        self.diagnosis.ruled_out.iter().find(|theory| theory.code == code).map(|theory| theory.why.as_str())
-    }
-}
 
 impl World {
     #[track_caller]

@@ -1,21 +1,23 @@
 //! The way out: connections from where the PDS is, beside the same from this machine.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
 use futures_util::future::join_all;
 
-use super::{name_files, read::Root, survey::Place};
+use super::{address::range_of, name_files, namespace::drop_capabilities, network, read::Root, survey::Place};
 use crate::{
     dns_fact::{DnsPurpose, RecordType},
     fact::{ConnectFact, FactBody, ProbeName, Role},
+    host_fact::Range,
+    http_fact::HttpPurpose,
     limits,
     net::Net,
     outside::{
         dns::{self, Question},
-        tcp, tls,
+        fetch, tcp, tls,
     },
     text::Text,
 };
@@ -30,6 +32,25 @@ const SERVERS: usize = 3;
 /// The most hosts of one run.
 const HOSTS: usize = 16;
 
+/// How often a host that a login depends on is connected to, per address: a lost SYN shows as one
+/// connection that takes a second more (RFC 6298, 2.1), and of one packet in ten lost, five tries
+/// meet one in two cases of five.
+pub const ATTEMPTS: u8 = 5;
+
+/// How often its name is asked of each server, beside the first time: a resolver that fails in one
+/// case of four is met by eight in nine cases of ten.
+const SERIES: usize = 8;
+
+/// Resolvers of the public, each run by somebody else (Quad9, Cloudflare): their view is the world's.
+/// Asked only where a name server here gives an address that is not public.
+const PUBLIC: [SocketAddr; 2] = [
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(9, 9, 9, 9)), 53),
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(1, 1, 1, 1)), 53),
+];
+
+/// At how many addresses a document is fetched: one of each family, and one more.
+const DOCUMENTS: usize = 3;
+
 /// A host that the PDS must be able to reach.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EgressHost {
@@ -43,26 +64,49 @@ pub struct EgressHost {
     pub tls: bool,
     /// Addresses that are known already; those that each place's own name servers give are added.
     pub addresses: Vec<IpAddr>,
+    /// Connect this often to each address ([`ATTEMPTS`]), and ask for its name [`SERIES`] times more if
+    /// that is more than once.
+    pub attempts: u8,
+    /// A document of it, to be fetched where a handshake succeeds.
+    pub document: Option<String>,
+}
+
+impl EgressHost {
+    /// A host with TLS that is tried once.
+    pub fn new(role: Role, host: &str, port: u16) -> Self {
+        Self { role, host: host.to_owned(), port, tls: true, addresses: Vec::new(), attempts: 1, document: None }
+    }
+}
+
+/// How it is done.
+#[derive(Clone, Debug)]
+pub struct Manner {
+    /// How long one connect may take.
+    pub patience: Duration,
+    /// Public resolvers may be asked.
+    pub third_parties: bool,
+    /// The line that measures what this user may not.
+    pub sudo: String,
 }
 
 /// From each of `places` at once: asks the name servers of that place for each host, connects to every
-/// address once, within `patience`, and shakes hands. Records [`crate::dns_fact::DnsFact`],
-/// [`ConnectFact`] and [`crate::tls_fact::TlsFact`] under the place's vantage, all of the probe
-/// [`ProbeName::Egress`].
-pub async fn egress(net: &Net, places: &[Place], hosts: &[EgressHost], patience: Duration, sudo: &str) {
+/// address, shakes hands and fetches the host's document. Records [`crate::dns_fact::DnsFact`],
+/// [`ConnectFact`], [`crate::tls_fact::TlsFact`] and [`crate::http_fact::HttpFact`] under the place's
+/// vantage, all of the probe [`ProbeName::Egress`], and [`crate::host_fact::SourceFact`]s.
+pub async fn egress(net: &Net, places: &[Place], hosts: &[EgressHost], manner: &Manner) {
     let jobs = places.iter().map(|place| async move {
         let (net_there, hosts, pid) = (net.at(place.vantage.clone()), hosts.to_vec(), place.pid);
-        let files = net.at(place.files.clone());
-        let work = move || async move { from_here(&net_there, &files, pid, hosts, patience).await };
+        let (files, ours) = (net.at(place.files.clone()), manner.clone());
+        let work = move || async move { from_here(&net_there, &files, pid, hosts, &ours).await };
         if let Err(error) = place.namespace.run(work).await {
             let why = format!("the network of {} may not be entered: {error}", String::from(place.vantage.clone()));
-            net.not_measured(ProbeName::Egress, &why, sudo);
+            net.not_measured(ProbeName::Egress, &why, &manner.sudo);
         }
     });
     join_all(jobs).await;
 }
 
-async fn from_here(net: &Net, files: &Net, pid: Option<u32>, hosts: Vec<EgressHost>, patience: Duration) {
+async fn from_here(net: &Net, files: &Net, pid: Option<u32>, hosts: Vec<EgressHost>, manner: &Manner) {
     let root = pid.map_or_else(Root::here, Root::of);
     let servers: Vec<SocketAddr> = match root {
         Ok(root) => name_files::read(&root)
@@ -73,51 +117,115 @@ async fn from_here(net: &Net, files: &Net, pid: Option<u32>, hosts: Vec<EgressHo
             .collect(),
         Err(_) => Vec::new(),
     };
-    let servers = &servers;
-    join_all(hosts.iter().take(HOSTS).map(|host| one_host(net, files, servers, host, patience))).await;
+    // The namespace is entered and its files are read: from here on the network speaks.
+    drop_capabilities();
+    let here = Here { net, files, servers: &servers, manner };
+    join_all(hosts.iter().take(HOSTS).map(|host| here.one_host(host))).await;
 }
 
-async fn one_host(net: &Net, files: &Net, servers: &[SocketAddr], host: &EgressHost, patience: Duration) {
-    let mut known = host.addresses.clone();
-    known.extend(host.host.trim_matches(['[', ']']).parse::<IpAddr>().ok());
-    known.sort();
-    known.dedup();
-    // What is known already need not wait for a name server.
-    let first = known.clone();
-    let connects = join_all(first.iter().take(limits::ADDRESSES).map(|addr| one_address(net, host, *addr, patience)));
-    let later = async {
-        if host.host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
+/// What is the same for every host of a place.
+#[derive(Clone, Copy)]
+struct Here<'a> {
+    net: &'a Net,
+    /// The same, under the name of the place's view of files.
+    files: &'a Net,
+    servers: &'a [SocketAddr],
+    manner: &'a Manner,
+}
+
+impl Here<'_> {
+    async fn one_host(self, host: &EgressHost) {
+        let literal = host.host.trim_matches(['[', ']']).parse::<IpAddr>().ok();
+        let mut known = host.addresses.clone();
+        known.extend(literal);
+        known.sort();
+        known.dedup();
+        // What is known already need not wait for a name server.
+        let first = known.clone();
+        let later = async {
+            if literal.is_some() {
+                return;
+            }
+            let mut found = self.ask(host).await;
+            found.retain(|addr| !known.contains(addr));
+            found.truncate(limits::ADDRESSES.saturating_sub(known.len()));
+            self.addresses(host, &found).await;
+        };
+        tokio::join!(self.addresses(host, &first), later);
+    }
+
+    /// Every name server, each type, once: what they say apart is a contrast.
+    async fn ask(self, host: &EgressHost) -> Vec<IpAddr> {
+        let both = [RecordType::A, RecordType::Aaaa];
+        let question = |server: SocketAddr, record_type| {
+            let name = host.host.clone();
+            async move {
+                let question = Question { role: host.role, purpose: DnsPurpose::Address, name, record_type };
+                let answer = dns::ask(self.files, ProbeName::Egress, server, &question).await;
+                (server, answer)
+            }
+        };
+        let questions = self.servers.iter().flat_map(|server| both.map(|kind| question(*server, kind)));
+        let answers = join_all(questions).await;
+        let mut addresses: Vec<IpAddr> = answers.iter().flat_map(|(_, answer)| answer.addresses()).collect();
+        addresses.sort();
+        addresses.dedup();
+        let private = addresses.iter().any(|addr| range_of(*addr, None) != Range::Global);
+        let public = private && self.manner.third_parties && host.role == Role::Client;
+        let public = PUBLIC.iter().filter(|_| public).flat_map(|server| both.map(|kind| question(*server, kind)));
+        // A server that is silent once is silent: asking on would only take time.
+        let talks = |server: &SocketAddr| {
+            let mut of = answers.iter().filter(|(asked, _)| asked == server);
+            host.attempts > 1 && of.any(|(_, answer)| answer.outcome.is_reply())
+        };
+        let again = self.servers.iter().filter(|server| talks(server));
+        let again = again.flat_map(|server| (0..SERIES).map(|_| question(*server, RecordType::A)));
+        tokio::join!(join_all(public), join_all(again));
+        addresses
+    }
+
+    async fn addresses(self, host: &EgressHost, found: &[IpAddr]) {
+        let found = &found[..found.len().min(limits::ADDRESSES)];
+        if found.is_empty() {
             return;
         }
-        let mut found = ask(files, servers, host).await;
-        found.retain(|addr| !known.contains(addr));
-        found.truncate(limits::ADDRESSES.saturating_sub(known.len()));
-        join_all(found.iter().map(|addr| one_address(net, host, *addr, patience))).await;
-    };
-    tokio::join!(connects, later);
-}
+        let one = |(index, addr): (usize, &IpAddr)| self.one_address(host, *addr, index < DOCUMENTS);
+        let connects = join_all(found.iter().enumerate().map(one));
+        tokio::join!(network::ways(self.net, found), connects);
+    }
 
-/// Every name server, each type, once: what they say apart is a contrast.
-async fn ask(net: &Net, servers: &[SocketAddr], host: &EgressHost) -> Vec<IpAddr> {
-    let questions = servers.iter().flat_map(|server| [RecordType::A, RecordType::Aaaa].map(|kind| (*server, kind)));
-    let answers = questions.map(|(server, record_type)| async move {
-        let question = Question { role: host.role, purpose: DnsPurpose::Address, name: host.host.clone(), record_type };
-        dns::ask(net, ProbeName::Egress, server, &question).await.addresses()
-    });
-    let mut addresses: Vec<IpAddr> = join_all(answers).await.into_iter().flatten().collect();
-    addresses.sort();
-    addresses.dedup();
-    addresses
-}
+    async fn one_address(self, host: &EgressHost, addr: IpAddr, fetch: bool) {
+        let Some(stream) = self.connect(host, addr).await else { return };
+        let again = async {
+            for _ in 1..host.attempts {
+                drop(self.connect(host, addr).await);
+            }
+        };
+        let deeper = async {
+            if !host.tls {
+                return;
+            }
+            let shaken =
+                tls::handshake(self.net, ProbeName::Egress, host.role, stream, &host.host, &["http/1.1"]).await;
+            let shaken = shaken.stream.is_some();
+            if let Some(url) = host.document.as_ref().filter(|_| fetch && shaken) {
+                let purpose = HttpPurpose::ClientDocument;
+                let request = fetch::Request { role: host.role, purpose, url, addr, limit: limits::FETCH };
+                fetch::get(self.net, ProbeName::Egress, &request).await;
+            }
+        };
+        // One after the other: the handshake's packets must not stand in the way of a connect's time.
+        again.await;
+        deeper.await;
+    }
 
-async fn one_address(net: &Net, host: &EgressHost, addr: IpAddr, patience: Duration) {
-    let port = host.port;
-    let job = net.begin(ProbeName::Egress, format!("a TCP connection to {}", SocketAddr::new(addr, port)));
-    let result = tcp::connect_within(addr, port, patience).await;
-    let failure = result.as_ref().err().cloned();
-    let name = Text::new(&host.host);
-    job.finish(FactBody::Connect(ConnectFact { role: host.role, host: name, addr, port, failure }));
-    if let (Ok(stream), true) = (result, host.tls) {
-        let _ = tls::handshake(net, ProbeName::Egress, host.role, stream, &host.host, &["http/1.1"]).await;
+    async fn connect(self, host: &EgressHost, addr: IpAddr) -> Option<tcp::Connection> {
+        let port = host.port;
+        let job = self.net.begin(ProbeName::Egress, format!("a TCP connection to {}", SocketAddr::new(addr, port)));
+        let result = tcp::connect_within(addr, port, self.manner.patience).await;
+        let failure = result.as_ref().err().cloned();
+        let name = Text::new(&host.host);
+        job.finish(FactBody::Connect(ConnectFact { role: host.role, host: name, addr, port, failure }));
+        result.ok()
     }
 }

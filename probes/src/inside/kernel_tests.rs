@@ -110,10 +110,12 @@ fn advertise(stop: &AtomicBool) {
 }
 
 fn examined(listen: Option<Duration>) -> Vec<Fact> {
-    let options = InsideOptions { listen, pid: Some(1), ..InsideOptions::default() };
+    let options = InsideOptions { pid: Some(1), ..InsideOptions::default() };
     let (_, facts, _) = measure(|net| async move {
-        let mut survey = survey(&net, &options).await;
-        survey.heard().await;
+        let survey = survey(&net, &options).await;
+        if let Some(time) = listen {
+            survey.listen(&net, &options, time).await;
+        }
     });
     facts
 }
@@ -294,16 +296,16 @@ fn the_way_out_is_tried_from_inside() {
     let port = listener.local_addr().expect("an address").port();
     let options = InsideOptions { pid: Some(process.pid()), ..InsideOptions::default() };
     let hosts = [EgressHost {
-        role: Role::Client,
-        host: "192.0.2.77".into(),
-        port,
         tls: false,
         addresses: vec!["192.0.2.78".parse().expect("an address")],
+        ..EgressHost::new(Role::Client, "192.0.2.77", port)
     }];
+    let manner =
+        Manner { patience: Duration::from_millis(700), third_parties: false, sudo: "sudo pdsdoctor check".into() };
     let (place, facts, _) = in_new_network(|| {
         measure(|net| async move {
             let survey = survey(&net, &options).await;
-            egress(&net, &survey.places(), &hosts, Duration::from_millis(700), "sudo pdsdoctor check").await;
+            egress(&net, &survey.places(), &hosts, &manner).await;
             survey.processes[0].place.as_ref().expect("a place").vantage.clone()
         })
     });

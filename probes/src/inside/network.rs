@@ -55,6 +55,25 @@ pub(super) async fn examine(net: &Net, destinations: &[IpAddr], boot: &sysctl::B
     network
 }
 
+/// What the kernel would do with packets to `destinations`. Records [`crate::host_fact::SourceFact`]s.
+pub(super) async fn ways(net: &Net, destinations: &[IpAddr]) {
+    let work = async {
+        let (connection, handle, _) = rtnetlink::new_connection()?;
+        let driver = tokio::spawn(connection);
+        let interfaces = links::interfaces(&handle).await?;
+        let names: BTreeMap<u32, Text> =
+            interfaces.into_iter().map(|interface| (interface.index, interface.name)).collect();
+        for destination in destinations {
+            let job = net.begin(ProbeName::HostNetwork, format!("the way to {destination}"));
+            job.finish(FactBody::Source(routes::source(&handle, *destination, &names).await));
+        }
+        driver.abort();
+        io::Result::Ok(())
+    };
+    // The connections themselves say more; without this only the choice of a source is not known.
+    let _ = timeout(KERNEL, work).await;
+}
+
 async fn over_netlink(net: &Net, destinations: &[IpAddr], network: &mut Network) -> io::Result<()> {
     let (connection, handle, _) = rtnetlink::new_connection()?;
     let driver = tokio::spawn(connection);

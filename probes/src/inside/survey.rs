@@ -2,8 +2,6 @@
 
 use std::{net::IpAddr, os::linux::fs::MetadataExt, path::PathBuf, time::Duration};
 
-use tokio::task::JoinHandle;
-
 use super::{
     advertisement,
     engine::{self, Missing},
@@ -36,8 +34,6 @@ pub struct InsideOptions {
     pub engine_sockets: Vec<PathBuf>,
     /// Destinations whose source addresses are wanted, beside "the internet".
     pub destinations: Vec<IpAddr>,
-    /// How long to listen for router advertisements ([`advertisement::LISTEN`]); `None`: not at all.
-    pub listen: Option<Duration>,
 }
 
 impl InsideOptions {
@@ -88,7 +84,10 @@ pub struct Survey {
     pub processes: Vec<PdsProcess>,
     /// This machine's addresses.
     pub own_addresses: Vec<IpAddr>,
-    listening: Option<JoinHandle<()>>,
+    /// JavaScript processes of other users, whose environment may not be read: one may be the PDS.
+    pub unreadable: Vec<u32>,
+    /// Interfaces on which a router may advertise, with their numbers.
+    uplinks: Vec<(Text, u32)>,
 }
 
 impl Survey {
@@ -103,18 +102,14 @@ impl Survey {
         places
     }
 
-    /// Waits for the end of the listen for router advertisements, which runs beside everything else.
-    pub async fn heard(&mut self) {
-        if let Some(listening) = self.listening.take() {
-            let _ = listening.await;
-        }
-    }
-}
-
-impl Drop for Survey {
-    fn drop(&mut self) {
-        if let Some(listening) = &self.listening {
-            listening.abort();
+    /// Listens for router advertisements at this machine's uplinks ([`super::LISTEN`] is long enough).
+    /// Records [`crate::host_fact::RouterAdvertisementFact`]s.
+    pub async fn listen(&self, net: &Net, options: &InsideOptions, time: Duration) {
+        let (there, interfaces) = (net.clone(), self.uplinks.clone());
+        let work = move || async move { advertisement::listen(&there, &interfaces, time).await };
+        if let Err(error) = Namespace::here().run(work).await.and_then(|heard| heard) {
+            let why = format!("router advertisements: {error}");
+            net.not_measured(ProbeName::RouterAdvertisement, &why, &options.sudo());
         }
     }
 }
@@ -145,14 +140,15 @@ pub fn is_pds_host(host: &str, addresses: &[IpAddr], own: &[IpAddr], processes: 
 const SURVEY: Duration = Duration::from_secs(8);
 
 /// Examines this machine: finds the PDS, then measures from here and from where the PDS is. Answers
-/// without waiting for router advertisements: see [`Survey::heard`].
+/// without listening for router advertisements: see [`Survey::listen`].
 pub async fn survey(net: &Net, options: &InsideOptions) -> Survey {
     let mut survey = Survey::default();
     let all = async {
         let scan = async { Namespace::here().run(|| async { find::scan() }).await.unwrap_or_default() };
         let (scan, (network, boot)) = tokio::join!(scan, this_network(net, options));
         survey.own_addresses = network.addresses();
-        survey.listening = options.listen.map(|time| listen(net, options, &network, time));
+        survey.uplinks = uplinks(&network);
+        survey.unreadable = scan.unreadable.clone();
         survey.processes = processes(net, options, &scan).await;
         let places = survey.places();
         let ports: Vec<u16> = survey.processes.iter().map(|process| process.fact.effective_port()).collect();
@@ -186,8 +182,8 @@ async fn this_network(net: &Net, options: &InsideOptions) -> (Network, Boot) {
     Namespace::here().run(work).await.unwrap_or_default()
 }
 
-/// Starts the listen for router advertisements.
-fn listen(net: &Net, options: &InsideOptions, network: &Network, time: Duration) -> JoinHandle<()> {
+/// Where a router may be heard.
+fn uplinks(network: &Network) -> Vec<(Text, u32)> {
     /// The most interfaces: each costs two small packets.
     const INTERFACES: usize = 4;
     let has_link_local = |interface: &&crate::host_fact::InterfaceFact| {
@@ -196,19 +192,7 @@ fn listen(net: &Net, options: &InsideOptions, network: &Network, time: Duration)
             && addresses.any(|found| found.addr.is_ipv6() && found.range == crate::host_fact::Range::LinkLocal)
     };
     let uplinks = managers::uplinks(&network.interfaces).into_iter().filter(has_link_local);
-    let interfaces: Vec<(Text, u32)> =
-        uplinks.take(INTERFACES).map(|interface| (interface.name.clone(), interface.index)).collect();
-    let (net, sudo) = (net.clone(), options.sudo());
-    // Begun here, so that the thread is in the namespace of whoever asked.
-    let namespace = Namespace::here();
-    tokio::spawn(async move {
-        let there = net.clone();
-        let work = move || async move { advertisement::listen(&there, &interfaces, time).await };
-        if let Err(error) = namespace.run(work).await.and_then(|heard| heard) {
-            let why = format!("router advertisements: {error}");
-            net.not_measured(ProbeName::RouterAdvertisement, &why, &sudo);
-        }
-    })
+    uplinks.take(INTERFACES).map(|interface| (interface.name.clone(), interface.index)).collect()
 }
 
 /// What is measured at each place: who listens, the files, and the network where it is another one.

@@ -121,9 +121,10 @@ const CHILD: &str = "PDSDOCTOR_TEST_CHILD";
 #[test]
 fn child() {
     let Ok(pid) = std::env::var(CHILD) else { return };
-    let listen = Some(Duration::from_millis(200));
-    let options = InsideOptions { listen, ..options(pid.parse().ok()) };
-    let (_, facts, missed) = measure(|net| async move { survey(&net, &options).await.heard().await });
+    let options = options(pid.parse().ok());
+    let (_, facts, missed) = measure(|net| async move {
+        survey(&net, &options).await.listen(&net, &options, Duration::from_millis(200)).await;
+    });
     let line = serde_json::to_string(&(facts, missed)).expect("JSON");
     writeln!(std::io::stdout(), "\nCHILD {line}").expect("stdout");
 }

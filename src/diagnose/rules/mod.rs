@@ -11,6 +11,9 @@ mod inside;
 mod login;
 mod login_words;
 mod names;
+mod outbound;
+mod outbound_edge;
+mod outbound_words;
 mod proxy;
 mod reach;
 mod stale_address;
@@ -71,7 +74,13 @@ pub static RULES: &[Rule] = &[
     inside::masked::RULE,
     discovery::RULE,
     login::RULE,
+    outbound::RULE,
+    outbound_edge::RULE,
     identity::RULE,
+    inside::names::RULE,
+    inside::way_out::RULE,
+    inside::ports::RULE,
+    inside::position::RULE,
     unexplained::RULE,
 ];
 

@@ -8,7 +8,7 @@ mod steps;
 mod table;
 mod timeline;
 
-use pdsdoctor_probes::record::{Ended, Run};
+use pdsdoctor_probes::record::{Ended, Run, TargetKind};
 
 use crate::{
     diagnose::{Diagnosis, Impact},
@@ -79,7 +79,10 @@ fn counts(run: &Run) -> String {
 
 /// The command that measures again, as far as a run tells it.
 fn again(run: &Run) -> String {
-    let mut command = format!("pdsdoctor check {}", quoted(&run.target.input));
+    let mut command = "pdsdoctor check".to_owned();
+    if run.target.kind != TargetKind::Machine {
+        command.push_str(&format!(" {}", quoted(&run.target.input)));
+    }
     if let Some(reference) = run.reference.as_ref().filter(|reference| reference.given) {
         command.push_str(&format!(" --against {}", quoted(&reference.host)));
     }

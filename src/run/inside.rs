@@ -1,0 +1,259 @@
+//! The inside view: this machine, if it is the PDS's own. It is looked at from time zero, aside; what
+//! was seen counts once it is clear that the PDS under examination is here.
+
+use std::net::IpAddr;
+
+use tokio::sync::watch;
+
+use super::Context;
+
+/// What is known of the target, for those who wait to learn whether it is here.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    /// The host of the PDS.
+    pub(super) host: Option<String>,
+    /// Its addresses so far.
+    pub(super) addresses: Vec<IpAddr>,
+    /// Nothing more will become known.
+    pub(super) complete: bool,
+}
+
+/// What passes between the view from outside and the view from inside.
+pub(super) struct Bridge {
+    known: watch::Sender<Known>,
+    /// `Some`: this machine was looked at, and this is the host name of the PDS on it, if there is one.
+    found: watch::Sender<Option<Option<String>>>,
+}
+
+impl Bridge {
+    pub(super) fn new() -> Self {
+        Self { known: watch::Sender::new(Known::default()), found: watch::Sender::new(None) }
+    }
+
+    /// The host of the PDS became known.
+    pub(super) fn host(&self, host: &str) {
+        self.known.send_modify(|known| known.host = Some(host.to_owned()));
+    }
+
+    /// An address of the PDS became known.
+    pub(super) fn address(&self, addr: IpAddr) {
+        self.known.send_modify(|known| known.addresses.push(addr));
+    }
+
+    /// Nothing more will become known.
+    pub(super) fn complete(&self) {
+        self.known.send_modify(|known| known.complete = true);
+    }
+
+    /// The host name of the PDS on this machine, once it was looked at.
+    pub(super) async fn pds_here(&self) -> Option<String> {
+        let mut found = self.found.subscribe();
+        found.wait_for(Option::is_some).await.ok().and_then(|found| found.clone().flatten())
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) async fn examine(context: &Context) {
+    context.bridge.found.send_replace(Some(None));
+}
+
+#[cfg(target_os = "linux")]
+pub(super) use linux::examine;
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::time::Duration;
+
+    use pdsdoctor_probes::{
+        fact::{Family, ProbeName, Role},
+        inside::{self, ATTEMPTS, EgressHost, HostReason, InsideOptions, Manner, Place, Survey},
+        net::Net,
+        record::TargetKind,
+        text::Text,
+    };
+
+    use super::{Context, Known};
+    use crate::{
+        options::{HostProbes, REFERENCES},
+        run::clients::{DOCUMENTS, https_host},
+    };
+
+    /// The directory, unless the PDS's own configuration says otherwise.
+    const DIRECTORY: &str = "plc.directory";
+
+    /// Examines this machine.
+    pub(in crate::run) async fn examine(context: &Context) {
+        let options = &context.options;
+        let wanted = ProbeName::of_host().any(|probe| context.measures(probe));
+        if options.host_probes == HostProbes::Never || !wanted {
+            context.bridge.found.send_replace(Some(None));
+            return;
+        }
+        let aside = context.net.aside();
+        let how = InsideOptions {
+            pid: options.pid,
+            container: options.container.clone(),
+            command: format!("pdsdoctor check {}", options.input),
+            ..InsideOptions::default()
+        };
+        let survey = inside::survey(&aside, &how).await;
+        let named = survey.processes.iter().find_map(|process| process.fact.hostname.as_ref());
+        context.bridge.found.send_replace(Some(named.map(ToString::to_string)));
+        let Some(why) = reason(context, &survey).await else {
+            nobodys(context, &survey, &how);
+            return;
+        };
+        context.net.adopt(&aside);
+        context.found().pds_host = Some(Text::limited(&why, 160));
+        let listening = async {
+            if context.measures(ProbeName::RouterAdvertisement) {
+                survey.listen(&context.net, &how, inside::LISTEN).await;
+            }
+        };
+        tokio::join!(listening, egress(context, &survey, &how), local(context, &survey), position(context));
+    }
+
+    /// Why this is the PDS's machine; `None`: it is not, as far as can be seen.
+    async fn reason(context: &Context, survey: &Survey) -> Option<String> {
+        let options = &context.options;
+        let mut known = context.bridge.known.subscribe();
+        let told = match (&options.container, options.pid) {
+            (Some(container), _) => Some(format!("--container {container}")),
+            (None, Some(pid)) => Some(format!("--pid {pid}")),
+            _ if options.host_probes == HostProbes::Always => Some("--host-probes always".to_owned()),
+            _ if options.target.is_none() => Some("no target was named".to_owned()),
+            _ => None,
+        };
+        if told.is_some() {
+            // What is asked next is about its name.
+            let _ = known.wait_for(|known| known.complete || known.host.is_some()).await;
+            return told;
+        }
+        let is_here = |known: &Known| {
+            let host = known.host.as_deref()?;
+            inside::is_pds_host(host, &known.addresses, &survey.own_addresses, &survey.processes)
+        };
+        // Until then nothing is certain: the name may be a handle, an address may still come.
+        let known = known.wait_for(|known| known.complete || is_here(known).is_some()).await.ok()?.clone();
+        Some(match is_here(&known)? {
+            HostReason::OwnAddress(addr) => format!("{addr} is an address of this machine"),
+            HostReason::Hostname(pid) => format!("process {pid} has its PDS_HOSTNAME"),
+        })
+    }
+
+    /// Not the PDS's machine. Where that rests on what may not be read, it is said.
+    fn nobodys(context: &Context, survey: &Survey, how: &InsideOptions) {
+        if survey.processes.is_empty() && !survey.unreadable.is_empty() {
+            let pids: Vec<String> = survey.unreadable.iter().take(5).map(ToString::to_string).collect();
+            let why = format!("Node processes of other users run here ({}); one may be this PDS", pids.join(", "));
+            context.net.not_measured(ProbeName::PdsProcess, &why, &how.sudo());
+        }
+    }
+
+    /// The PDSes that the target may be: those with its host name, or the only one.
+    fn pdses<'a>(context: &Context, survey: &'a Survey) -> Vec<&'a inside::PdsProcess> {
+        let host = context.found().target.host.clone();
+        let is_named = |process: &&inside::PdsProcess| host.is_some() && process.fact.hostname == host;
+        let named: Vec<_> = survey.processes.iter().filter(is_named).collect();
+        if named.is_empty() && survey.processes.len() == 1 { survey.processes.iter().collect() } else { named }
+    }
+
+    /// The PDS, asked on its own machine.
+    async fn local(context: &Context, survey: &Survey) {
+        if !context.measures(ProbeName::PdsProcess) {
+            return;
+        }
+        let host = context.found().target.host.clone();
+        let pds = pdses(context, survey);
+        let own_port = async {
+            if let Some(pds) = pds.first() {
+                inside::own_port(&context.net, pds).await;
+            }
+        };
+        let own_front = async {
+            if let Some(host) = host.filter(|_| !pds.is_empty()) {
+                inside::own_front(&context.net, &host, &survey.own_addresses).await;
+            }
+        };
+        tokio::join!(own_port, own_front);
+    }
+
+    /// Where this machine stands in the world.
+    async fn position(context: &Context) {
+        let third_parties = !context.options.no_third_party;
+        let nobody = context.found().target.kind == TargetKind::Machine;
+        if !context.measures(ProbeName::Position) || !third_parties || nobody {
+            return;
+        }
+        let mut families = Vec::new();
+        families.extend(context.has_v4.then_some(Family::V4));
+        families.extend(context.has_v6.then_some(Family::V6));
+        tokio::join!(inside::echo(&context.net, &families), inside::hops(&context.net));
+    }
+
+    /// The way out, from this machine and from where the PDS is.
+    async fn egress(context: &Context, survey: &Survey, how: &InsideOptions) {
+        // A machine without a PDS has nothing to reach.
+        let nobody = context.found().target.kind == TargetKind::Machine;
+        if !context.measures(ProbeName::Egress) || nobody {
+            return;
+        }
+        let pds = pdses(context, survey);
+        let mut places = vec![Place::here()];
+        places.extend(pds.iter().filter_map(|process| process.place.clone()));
+        places.dedup_by(|later, first| (&later.vantage, &later.files) == (&first.vantage, &first.files));
+        let hosts = hosts(context, pds.first().copied());
+        let patience = inside::PATIENCE.min(rest(&context.net, context.options.timeout));
+        let manner = Manner { patience, third_parties: !context.options.no_third_party, sudo: how.sudo() };
+        inside::egress(&context.net, &places, &hosts, &manner).await;
+    }
+
+    /// What is left of the run, less a moment for the end.
+    fn rest(net: &Net, limit: Duration) -> Duration {
+        const END: Duration = Duration::from_millis(500);
+        limit.saturating_sub(Duration::from_millis(net.elapsed_ms())).saturating_sub(END).max(END)
+    }
+
+    /// What this PDS must reach: its own name, the applications, and what its configuration names.
+    fn hosts(context: &Context, pds: Option<&inside::PdsProcess>) -> Vec<EgressHost> {
+        let options = &context.options;
+        let mut hosts: Vec<EgressHost> = Vec::new();
+        let mut add = |host: EgressHost| {
+            if !hosts.iter().any(|known| (&known.host, known.port) == (&host.host, host.port)) {
+                hosts.push(host);
+            }
+        };
+        {
+            let found = context.found();
+            if let Some(host) = &found.target.host {
+                add(EgressHost::new(Role::Target, host, found.target.port));
+            }
+        }
+        if !options.no_third_party || options.client_ids_given {
+            for id in options.client_ids.iter().take(DOCUMENTS) {
+                if let Some((host, port)) = https_host(id) {
+                    let document = Some(id.clone());
+                    add(EgressHost { attempts: ATTEMPTS, document, ..EgressHost::new(Role::Client, &host, port) });
+                }
+            }
+        }
+        if options.no_third_party {
+            return hosts;
+        }
+        let services = pds.map(|process| process.fact.services.as_slice()).unwrap_or_default();
+        for service in services {
+            let role = if service.key.as_str() == "PDS_DID_PLC_URL" { Role::Directory } else { Role::Service };
+            add(EgressHost { tls: service.tls, ..EgressHost::new(role, &service.host, service.port) });
+        }
+        if !services.iter().any(|service| service.key.as_str() == "PDS_DID_PLC_URL") {
+            add(EgressHost::new(Role::Directory, DIRECTORY, 443));
+        }
+        if !options.no_reference {
+            let reference = options.against.as_deref().or(REFERENCES.first().copied());
+            if let Some((host, port)) = reference.and_then(|host| https_host(&format!("https://{host}"))) {
+                add(EgressHost::new(Role::Reference, &host, port));
+            }
+        }
+        hosts
+    }
+}
