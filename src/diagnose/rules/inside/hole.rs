@@ -300,7 +300,7 @@ fn remedies(evidence: &Evidence<'_>, private: bool, in_container: bool, interfac
             "Find where the packets stop, and repair it there",
             [
                 "tracepath -6 -n 2606:4700:4700::1111     # the last router that answers",
-                "sudo nft list ruleset | grep -i -A3 ip6     # does this machine's own firewall drop them?",
+                "sudo nft list ruleset     # does this machine's own firewall drop IPv6?",
                 "then: the router's IPv6 firewall, the provider's prefix (has it changed?), the cloud's route table",
             ],
             verify.clone(),
