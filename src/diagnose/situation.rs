@@ -167,7 +167,9 @@ pub fn of<'a>(evidence: &Evidence<'a>, host: &str) -> Option<Story<'a>> {
                 paths::has_route(&tries).then(|| any_source(inside, &at, Family::of(address)).unwrap_or(address.into()))
             }
         };
-        let Some(found) = Measured::of(address, &tries, source.is_some()) else {
+        let shaken = inside.handshakes().filter(|seen| seen.fact.vantage == at && seen.body.addr == address);
+        let handshake_ms = shaken.filter(|seen| seen.body.failure.is_none()).map(|seen| seen.took().max(1)).min();
+        let Some(found) = Measured::of(address, &tries, handshake_ms, source.is_some()) else {
             unsure.push(format!("{address} was not connected to"));
             continue;
         };

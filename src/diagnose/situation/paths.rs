@@ -25,6 +25,8 @@ pub struct Measured {
     pub times: Vec<u64>,
     /// How many of them took whole seconds more than the fastest: their first packet was lost.
     pub lost: usize,
+    /// The fastest that was seen of the path, in milliseconds.
+    yardstick: u64,
     /// How many tries there were.
     pub tries: usize,
     /// The facts.
@@ -32,30 +34,42 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// Of the tries at one address. `None`: there were none, and the kernel has a route.
-    pub(super) fn of(ip: IpAddr, tries: &[Seen<'_, ConnectFact>], routed: bool) -> Option<Self> {
+    /// Of the tries at one address, and of a handshake with it, which takes a round trip and the time to reckon.
+    /// `None`: there were no tries, and the kernel has a route.
+    pub(super) fn of(
+        ip: IpAddr,
+        tries: &[Seen<'_, ConnectFact>],
+        handshake_ms: Option<u64>,
+        routed: bool,
+    ) -> Option<Self> {
         let ids = tries.iter().map(Seen::id).collect();
         let times: Vec<u64> =
             tries.iter().filter(|seen| seen.body.failure.is_none()).map(|seen| seen.took().max(1)).collect();
-        let path = match (typical(&times), tries.first()) {
+        // Where every first packet is lost, no try shows how long one takes that is not.
+        let yardstick = times.iter().copied().chain(handshake_ms).min().unwrap_or(0);
+        let usual = (!times.is_empty()).then(|| typical(&times, yardstick));
+        let path = match (usual, tries.first()) {
             (Some(after_ms), _) => Path::Connects { after_ms },
             (None, Some(first)) => failed(first, routed),
             (None, None) if !routed => Path::fails(0, "ENETUNREACH"),
             (None, None) => return None,
         };
-        let lost = times.iter().filter(|time| is_lost(&times, **time)).count();
-        Some(Self { ip, path, lost, tries: tries.len(), times, ids })
+        let lost = times.iter().filter(|time| is_lost(yardstick, **time)).count();
+        Some(Self { ip, path, lost, yardstick, tries: tries.len(), times, ids })
     }
 
     /// In words: `connects after 312 ms (5 tries, 309 to 318 ms)`.
     pub fn words(&self) -> String {
         match &self.path {
             Path::Connects { after_ms } => {
-                let kept: Vec<u64> = self.times.iter().copied().filter(|time| !is_lost(&self.times, *time)).collect();
+                let arrived = |time: &u64| !is_lost(self.yardstick, *time);
+                let kept: Vec<u64> = self.times.iter().copied().filter(arrived).collect();
                 let span = match (kept.iter().min(), kept.iter().max()) {
                     (Some(least), Some(most)) if self.tries > 1 => {
                         format!(" ({} tries, {least} to {most} ms{})", self.tries, self.troubles())
                     }
+                    // By the handshake, which went through.
+                    (None, _) => format!(" ({} tries{})", self.tries, self.troubles()),
                     _ => String::new(),
                 };
                 format!("connects after {after_ms} ms{span}")
@@ -76,17 +90,16 @@ impl Measured {
 
 /// A try that took whole seconds more than the fastest. Linux repeats a SYN after 1 s, then after ever longer; since 6.5
 /// the first four follow each other by a second (`tcp_syn_linear_timeouts`).
-fn is_lost(times: &[u64], time: u64) -> bool {
-    let Some(fastest) = times.iter().min() else { return false };
-    let more = time.saturating_sub(*fastest) + STEP_EARLY_MS;
+fn is_lost(fastest: u64, time: u64) -> bool {
+    let more = time.saturating_sub(fastest) + STEP_EARLY_MS;
     more >= SYN_RETRANSMIT_MS && more % SYN_RETRANSMIT_MS <= STEP_EARLY_MS + STEP_LATE_MS
 }
 
 /// The middle of those whose first packet arrived.
-fn typical(times: &[u64]) -> Option<u64> {
-    let mut kept: Vec<u64> = times.iter().copied().filter(|time| !is_lost(times, *time)).collect();
+fn typical(times: &[u64], yardstick: u64) -> u64 {
+    let mut kept: Vec<u64> = times.iter().copied().filter(|time| !is_lost(yardstick, *time)).collect();
     kept.sort_unstable();
-    kept.get(kept.len() / 2).copied()
+    kept.get(kept.len() / 2).copied().unwrap_or(yardstick)
 }
 
 /// Packets can leave for it, as far as attempts say.

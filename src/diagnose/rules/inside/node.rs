@@ -159,8 +159,8 @@ fn cause(evidence: &Evidence<'_>, story: &Story<'_>, mechanism: &Mechanism, seen
     cause = beside(cause, &would, seen.observed.as_ref(), &story.place());
     cause = seen.experiment.beside(cause, !would.works());
     if cause.confidence != Confidence::Confirmed && cause.settle.is_none() {
-        cause = cause
-            .settle(format!("the PDS's own Node, with and without the remedy: sudo {} --with-node", evidence.verify()));
+        cause =
+            cause.settle(format!("the PDS's own Node, with and without the remedy: {} --with-node", evidence.verify()));
     }
     let fare = Fare { story, reading, would: &would, experiment: &seen.experiment };
     cause.remedies.extend(remedies(evidence, &fare, code));
