@@ -9,8 +9,8 @@ use strum::{Display, EnumIter, EnumString, IntoEnumIterator, IntoStaticStr};
 use crate::{
     dns_fact::{DnsFact, ResolverFact, SystemDnsFact},
     host_fact::{
-        ForwardingFact, InterfaceFact, NameFilesFact, RaHandlerFact, RouterAdvertisementFact, RoutesFact, SourceFact,
-        SysctlFact,
+        ForwardingFact, HopsFact, InterfaceFact, NameFilesFact, RaHandlerFact, RouterAdvertisementFact, RoutesFact,
+        SourceFact, SysctlFact,
     },
     http_fact::HttpFact,
     par_fact::ParFact,
@@ -66,6 +66,7 @@ impl Fact {
             FactBody::Forwarding(_) => "i".to_owned(),
             FactBody::NameFiles(_) => "j".to_owned(),
             FactBody::RouterAdvertisement(f) => format!("k {}", f.interface),
+            FactBody::Hops(f) => format!("l {}", address_key(f.destination)),
         };
         // The body itself comes last, so that even facts alike in all else have one order.
         let body = serde_json::to_string(&self.body).unwrap_or_default();
@@ -151,6 +152,8 @@ pub enum ProbeName {
     NameFiles,
     /// The way out: connections from this machine and from the PDS's container.
     Egress,
+    /// The address that this machine has to the world, and the first routers on the way out.
+    Position,
 }
 
 impl ProbeName {
@@ -176,6 +179,7 @@ impl ProbeName {
                 | Self::RouterAdvertisement
                 | Self::NameFiles
                 | Self::Egress
+                | Self::Position
         )
     }
 }
@@ -317,6 +321,8 @@ pub enum FactBody {
     NameFiles(NameFilesFact),
     /// A listen for router advertisements.
     RouterAdvertisement(RouterAdvertisementFact),
+    /// The routers nearest to this machine.
+    Hops(HopsFact),
 }
 
 /// Which source address the kernel would use towards a global destination of one family.

@@ -38,6 +38,8 @@ pub enum HttpPurpose {
     ListRepos,
     /// `com.atproto.repo.describeRepo`: the handle of one of them.
     DescribeRepo,
+    /// From which address this machine is seen.
+    EchoAddress,
     /// `com.atproto.identity.resolveHandle`, about a handle that is hosted elsewhere.
     ResolveHandle,
     /// An XRPC request with `atproto-proxy` and a `did:plc` that nobody has: the PDS asks the PLC directory.
@@ -205,6 +207,11 @@ pub enum Content {
     ResolvedHandle {
         /// `did`.
         did: Text,
+    },
+    /// The address from which a service is asked.
+    EchoAddress {
+        /// It.
+        addr: IpAddr,
     },
     /// An XRPC error.
     XrpcError {

@@ -65,7 +65,7 @@ mod linux {
     use std::time::Duration;
 
     use pdsdoctor_probes::{
-        fact::{ProbeName, Role},
+        fact::{Family, ProbeName, Role},
         inside::{self, ATTEMPTS, EgressHost, HostReason, InsideOptions, Manner, Place, Survey},
         net::Net,
         record::TargetKind,
@@ -110,7 +110,7 @@ mod linux {
                 survey.listen(&context.net, &how, inside::LISTEN).await;
             }
         };
-        tokio::join!(listening, egress(context, &survey, &how), local(context, &survey));
+        tokio::join!(listening, egress(context, &survey, &how), local(context, &survey), position(context));
     }
 
     /// Why this is the PDS's machine; `None`: it is not, as far as can be seen.
@@ -176,6 +176,19 @@ mod linux {
             }
         };
         tokio::join!(own_port, own_front);
+    }
+
+    /// Where this machine stands in the world.
+    async fn position(context: &Context) {
+        let third_parties = !context.options.no_third_party;
+        let nobody = context.found().target.kind == TargetKind::Machine;
+        if !context.measures(ProbeName::Position) || !third_parties || nobody {
+            return;
+        }
+        let mut families = Vec::new();
+        families.extend(context.has_v4.then_some(Family::V4));
+        families.extend(context.has_v6.then_some(Family::V6));
+        tokio::join!(inside::echo(&context.net, &families), inside::hops(&context.net));
     }
 
     /// The way out, from this machine and from where the PDS is.

@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, fs, path::Path};
 use pdsdoctor::diagnose::{Code, rules::RULES};
 use pdsdoctor_probes::{
     dns_fact::DnsOutcome,
-    fact::{FailureKind, Role},
+    fact::{FailureKind, Family, Role, Vantage},
+    host_fact::BootVia,
     http_fact::BodyClass,
     par_fact::ParArm,
     record::Run,
@@ -13,7 +14,9 @@ use pdsdoctor_probes::{
 };
 
 use crate::{
-    handles, inside_paths, login, names, outbound, reach, side, tls, web,
+    handles,
+    host::{container, machine, machine_host_network},
+    inside_paths, inside_v6, login, names, outbound, reach, side, tls, web,
     world::{ALICE_DID, APP, PDS, PDS_V4, PDS_V6, World, alert, answer, healthy, no_answer, not_obtained, t},
 };
 
@@ -134,6 +137,25 @@ pub fn worlds() -> Vec<(&'static str, World)> {
         ("wrong port", inside_paths::wrong_port(None)),
         ("port taken", inside_paths::taken(true)),
         ("no loopback", inside_paths::no_loopback(true)),
+        ("old address", inside_paths::moved()),
+        ("provider's NAT", inside_paths::behind_the_provider("100.72.0.1")),
+        ("a PDS's machine", machine()),
+        ("a PDS's machine, shared network", machine_host_network()),
+        ("advertisements eaten", inside_v6::eaten(machine_host_network())),
+        ("advertisements eaten, unheard", {
+            let world = inside_v6::eaten(machine()).deaf().accept_ra_lasts(BootVia::Default);
+            world.far(&container(), Family::V4, 320)
+        }),
+        ("default route purged", inside_v6::purged(machine_host_network())),
+        ("networkd forwards", inside_v6::networkd(machine())),
+        ("route has run out", machine_host_network().without_v6_route(&Vantage::Here)),
+        ("accept_ra by hand", machine_host_network().at_boot("net/ipv6/conf/eth0/accept_ra", None)),
+        ("black hole", inside_v6::black_hole(machine_host_network()).pars(Role::Target, refused, 10_100)),
+        ("private hole", inside_v6::ula(machine()).pars(Role::Target, refused, 10_100)),
+        ("private hole, unnoticed", inside_v6::ula(machine())),
+        ("container without IPv6", machine().far(&container(), Family::V4, 320)),
+        ("visitors masked", inside_v6::masked(machine())),
+        ("IPv4 alone listens", inside_v6::v4_only("nginx")),
     ]
     .into_iter()
     .chain(outbound::faults())

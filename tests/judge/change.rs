@@ -250,6 +250,10 @@ impl Judged {
         found.unwrap_or_else(|| panic!("{code} was not found: {}", self.show()))
     }
 
+    pub fn why_not(&self, code: Code) -> Option<&str> {
+        self.diagnosis.ruled_out.iter().find(|theory| theory.code == code).map(|theory| theory.why.as_str())
+    }
+
     pub fn rules_out(&self, code: Code) -> bool {
         self.diagnosis.ruled_out.iter().any(|theory| theory.code == code)
     }

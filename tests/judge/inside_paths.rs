@@ -4,6 +4,7 @@ use pdsdoctor::diagnose::{Code, Confidence, Impact, Verdict};
 use pdsdoctor_probes::{
     dns_fact::{DnsOutcome, DnsPurpose, RecordType},
     fact::{Fact, FactBody, FailureKind, ProbeName, Role, Vantage},
+    host_fact::HopsFact,
     http_fact::{BodyClass, Content, HttpPurpose},
     process_fact::{Listener, Owner},
     record::TargetKind,
@@ -367,6 +368,47 @@ fn the_router_does_not_lead_back() {
     );
     no_loopback(false).never_says(Code::NatHairpin);
     machine_host_network().never_says(Code::NatHairpin);
+}
+
+/// The address from which a service sees this machine.
+fn seen_as(world: World, addr: &str) -> World {
+    world.with(|world| {
+        let content = Some(Content::EchoAddress { addr: ip(addr) });
+        let url = "https://ipv4.icanhazip.com/";
+        let body = http(Role::Service, HttpPurpose::EchoAddress, url, "104.16.1.1", content);
+        world.inside(&Vantage::Here, ProbeName::Position, FactBody::Http(body));
+    })
+}
+
+/// The connection has another address than the record says.
+pub fn moved() -> World {
+    seen_as(no_loopback(true), "84.130.2.9")
+}
+
+#[test]
+fn the_record_has_an_old_address() {
+    moved().finds(Code::DnsDynamicIpStale, Impact::Broken, Confidence::Likely);
+    seen_as(no_loopback(true), PDS_V4).never_says(Code::DnsDynamicIpStale);
+    // What goes out by a VPN has another address, and the PDS is reached all the same.
+    seen_as(machine_host_network(), "84.130.2.9").is_well();
+}
+
+/// Behind two routers, the second one the provider's.
+pub fn behind_the_provider(second: &str) -> World {
+    seen_as(no_loopback(true), PDS_V4).with(|world| {
+        let hops = [ROUTER_V4, second, "62.155.1.1", "62.155.2.1"].map(|hop| Some(ip(hop))).to_vec();
+        let body = HopsFact { destination: ip("9.9.9.9"), hops };
+        world.inside(&Vantage::Here, ProbeName::Position, FactBody::Hops(body));
+    })
+}
+
+#[test]
+fn the_provider_s_nat() {
+    let judged = behind_the_provider("100.72.0.1").finds(Code::NatCgnat, Impact::Broken, Confidence::Likely);
+    assert!(!judged.says(Code::NatHairpin), "{}", judged.show());
+    // A second router of one's own.
+    let judged = behind_the_provider("192.168.178.1").finds(Code::NatHairpin, Impact::Degraded, Confidence::Likely);
+    assert!(!judged.says(Code::NatCgnat), "{}", judged.show());
 }
 
 #[test]

@@ -68,6 +68,10 @@ pub static RULES: &[Rule] = &[
     handle_records::RULE,
     proxy::RULE,
     clock::RULE,
+    inside::hole::RULE,
+    inside::ra::RULE,
+    inside::container_v6::RULE,
+    inside::masked::RULE,
     discovery::RULE,
     login::RULE,
     outbound::RULE,
@@ -76,6 +80,7 @@ pub static RULES: &[Rule] = &[
     inside::names::RULE,
     inside::way_out::RULE,
     inside::ports::RULE,
+    inside::position::RULE,
     unexplained::RULE,
 ];
 

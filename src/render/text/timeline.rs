@@ -127,6 +127,10 @@ fn inside(body: &FactBody) -> String {
             let routers = f.routers.iter().map(|router| router.router.to_string());
             format!("{}: routers heard: {}", f.interface, list(routers.collect()))
         }
+        FactBody::Hops(f) => {
+            let hops = f.hops.iter().map(|hop| hop.map_or_else(|| "silent".to_owned(), |addr| addr.to_string()));
+            format!("first routers: {}", list(hops.collect()))
+        }
         _ => String::new(),
     }
 }

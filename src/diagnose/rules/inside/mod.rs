@@ -1,7 +1,16 @@
 //! What only the PDS's own machine shows: a file per family of causes.
 
+pub(super) mod container_v6;
+pub(super) mod hole;
+pub(super) mod inbound;
+pub(super) mod masked;
 pub(super) mod names;
 pub(super) mod ports;
+pub(super) mod position;
+pub(super) mod ra;
+pub(super) mod ra_lasts;
+mod remedies;
+mod uplink;
 pub(super) mod way_out;
 
 use pdsdoctor_probes::{fact::Role, par_fact::ParArm};

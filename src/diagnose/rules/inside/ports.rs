@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use pdsdoctor_probes::{
-    fact::{Family, Role, Vantage},
+    fact::{Role, Vantage},
     http_fact::{HttpFact, HttpPurpose},
     process_fact::{DEFAULT_PORT, Listener, ListenersFact},
     secret::Form,
@@ -16,8 +16,7 @@ use crate::diagnose::{
     rules::{Found, Rule, list},
 };
 
-pub(in crate::diagnose) const RULE: Rule =
-    Rule { codes: &[Code::Port2583Vs3000, Code::PortTaken, Code::NatHairpin], judge };
+pub(in crate::diagnose) const RULE: Rule = Rule { codes: &[Code::Port2583Vs3000, Code::PortTaken], judge };
 
 /// What the official images set, and every guide tells a proxy to ask.
 const IMAGE_PORT: u16 = 3000;
@@ -25,7 +24,6 @@ const IMAGE_PORT: u16 = 3000;
 fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     found.causes.extend(wrong_port(evidence));
     found.causes.extend(taken(evidence));
-    found.causes.extend(hairpin(evidence));
 }
 
 /// `_health` asked of a port of the PDS's own network.
@@ -35,7 +33,7 @@ fn at_port<'a>(evidence: &Evidence<'a>, port: u16) -> Option<Seen<'a, HttpFact>>
 }
 
 /// The PDS itself answers on its own machine.
-fn alive<'a>(evidence: &Evidence<'a>) -> Option<Seen<'a, HttpFact>> {
+pub(super) fn alive<'a>(evidence: &Evidence<'a>) -> Option<Seen<'a, HttpFact>> {
     let mut all = evidence.inside().exchanges();
     all.find(|seen| {
         seen.body.purpose == HttpPurpose::Health
@@ -45,7 +43,7 @@ fn alive<'a>(evidence: &Evidence<'a>) -> Option<Seen<'a, HttpFact>> {
 }
 
 /// Port 443 of this machine, asked from this machine.
-fn own_front<'a>(evidence: &Evidence<'a>) -> Vec<Seen<'a, HttpFact>> {
+pub(super) fn own_front<'a>(evidence: &Evidence<'a>) -> Vec<Seen<'a, HttpFact>> {
     let own = |seen: &Seen<'a, HttpFact>| {
         seen.body.purpose == HttpPurpose::Health
             && seen.body.role == Role::Target
@@ -211,61 +209,4 @@ fn waiting_proxies(evidence: &Evidence<'_>, holder: &str) -> BTreeSet<String> {
     let owners = sockets.filter_map(|socket| socket.owner.as_ref());
     let other = |program: &str| program != holder && PROXIES.contains(&program);
     owners.filter(|owner| other(&owner.program)).map(|owner| owner.program.to_string()).collect()
-}
-
-/// This machine cannot reach its own public name, which leads to a router before it.
-fn hairpin(evidence: &Evidence<'_>) -> Option<Cause> {
-    let inside = evidence.inside();
-    let host = evidence.host()?;
-    let lines = evidence.target_lines();
-    let own: Vec<_> = inside.addresses(&Vantage::Here).into_iter().map(|(_, address)| address.addr).collect();
-    // Only addresses that are not this machine's can be a router's.
-    let away: Vec<_> = lines.iter().filter(|line| line.family() == Family::V4 && !own.contains(&line.addr)).collect();
-    let first = away.first()?;
-    let alive = alive(evidence)?;
-    let front = own_front(evidence).into_iter().find(|seen| seen.body.is_expected())?;
-    if lines.iter().any(|line| line.is_pds() && line.family() == Family::V4)
-        || away.iter().any(|line| line.connected())
-        || !evidence.is_behind_nat()
-    {
-        return None;
-    }
-    let ids: Vec<_> = away.iter().filter_map(|line| line.connect).map(|seen| seen.id()).collect();
-    let how = first.connect_failure().map(|kind| kind.to_string().replace('_', " ")).unwrap_or_default();
-    Some(
-        Cause::new(
-            Code::NatHairpin,
-            Impact::Degraded,
-            Confidence::Likely,
-            format!("This machine cannot reach its own public name {host}: the router does not turn such connections round, or does not forward the port."),
-        )
-        .saw(format!("{} is the router's address; {how} from here", first.addr))
-        .because(ids)
-        .because([alive.id(), front.id()])
-        .contrast(
-            format!("https://{host}/xrpc/_health, asked on this machine"),
-            format!("{}: {how}", first.addr),
-            format!("{}: the PDS answers", front.body.addr.map(|addr| addr.to_string()).unwrap_or_default()),
-        )
-        .settle(format!("open https://{host}/xrpc/_health on a phone without WLAN: if it answers there, only the way back to oneself is missing"))
-        .remedy(
-            Remedy::new(
-                "Let the name lead to this machine itself, here only",
-                [format!("echo '{} {host}' | sudo tee -a /etc/hosts", own_address(evidence))],
-                evidence.verify(),
-            )
-            .undo("remove the line from /etc/hosts"),
-        )
-        .remedy(Remedy::new(
-            "Or switch on NAT loopback (hairpin NAT) in the router",
-            ["in the router's settings: NAT loopback, NAT reflection or hairpin NAT"],
-            evidence.verify(),
-        )),
-    )
-}
-
-/// The address with which this machine goes out.
-fn own_address(evidence: &Evidence<'_>) -> String {
-    let way = evidence.inside().way_out(&Vantage::Here, Family::V4);
-    way.and_then(|seen| seen.body.source).map_or_else(|| "127.0.0.1".to_owned(), |addr| addr.to_string())
 }
