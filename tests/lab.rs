@@ -129,6 +129,7 @@ fn expect(phase: &Phase, expected: Expect) -> Result<(), String> {
         }
     }
     evidence(&report)?;
+    manners(&report)?;
     replay(phase)?;
     is("peak memory in KiB", &phase.peak_rss_kb, phase.peak_rss_kb <= PEAK_KB)
 }
@@ -155,6 +156,18 @@ fn evidence(report: &Value) -> Result<(), String> {
 
 fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
     value[name].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// No PDS gets more than eight login requests in a run (docs/probes.md, "Requests in one run").
+fn manners(report: &Value) -> Result<(), String> {
+    for role in ["target", "reference"] {
+        let is_par = |fact: &&Value| fact["body"]["kind"] == "par" && fact["body"]["role"] == role;
+        let sent = list(report, "facts").iter().filter(is_par).count();
+        if sent > 8 {
+            return Err(format!("{sent} login requests to the {role}"));
+        }
+    }
+    Ok(())
 }
 
 /// The saved run judged again gives the same bytes.
