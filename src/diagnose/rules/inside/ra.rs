@@ -45,11 +45,8 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
                 let lost = visitors_lost(evidence, &uplink);
                 let both = ra_lasts::not_applied(evidence, &uplink).into_iter().chain([cause]);
                 found.causes.extend(both.map(|cause| match &lost {
-                    Some((line, ids)) => {
-                        let mut cause = cause.saw(line.clone()).because(ids.iter().cloned());
-                        cause.impact = Impact::Degraded;
-                        cause
-                    }
+                    // A risk all the same: from here nobody sees what visitors see.
+                    Some((line, ids)) => cause.saw(line.clone()).because(ids.iter().cloned()),
                     None => cause,
                 }));
             }
@@ -75,7 +72,7 @@ fn visitors_lost(evidence: &Evidence<'_>, uplink: &Uplink<'_>) -> Option<(String
     };
     let published = evidence.published(host);
     let addr = published.iter().filter(|addr| addr.is_ipv6()).find(|addr| leads_here(addr))?;
-    let line = format!("the AAAA record {addr} of {host} leads to this machine: visitors by IPv6 get no answer");
+    let line = format!("the AAAA record {addr} of {host} leads to this machine, which cannot answer without a route");
     Some((line, evidence.address_answers(host).iter().map(|seen| seen.id()).collect()))
 }
 
