@@ -26,12 +26,8 @@ fn main() -> std::process::ExitCode {
     if let Some(why) = &unavailable {
         eprintln!("the lab cannot run here: {why}");
     }
-    // Those whose rules are still to come are run on request.
-    let pending = std::env::var_os("PDSDOCTOR_LAB_PENDING").is_some_and(|value| value == "1");
-    let pending = if pending { pdsdoctor_fixtures::pending() } else { Vec::new() };
     let trials = pdsdoctor_fixtures::scenarios()
         .into_iter()
-        .chain(pending)
         .map(|scenario| {
             let why = unavailable.clone().or_else(|| scenario.missing());
             let ignored = why.is_some() && !required;
