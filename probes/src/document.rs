@@ -29,6 +29,11 @@ pub fn read(purpose: HttpPurpose, content_type: Option<&str>, body: &[u8]) -> (B
     {
         return (BodyClass::Expected, Some(Content::AtprotoDid { did: Some(did) }));
     }
+    if purpose == HttpPurpose::EchoAddress
+        && let Some(addr) = std::str::from_utf8(body).ok().and_then(|text| text.trim().parse().ok())
+    {
+        return (BodyClass::Expected, Some(Content::EchoAddress { addr }));
+    }
     let Some(value) = json::parse(body) else { return (class_of_part(content_type, body), None) };
     let Some(object) = value.as_object() else { return (BodyClass::Json, None) };
     if let Some(content) = expected(purpose, object) {
@@ -94,7 +99,9 @@ fn expected(purpose: HttpPurpose, object: &Map<String, Value>) -> Option<Content
             let did = object.get("did")?.as_str().filter(|did| identifier::is_did(did))?;
             Some(Content::ResolvedHandle { did: Text::new(did) })
         }
-        HttpPurpose::AtprotoDid | HttpPurpose::PlainPort80 | HttpPurpose::PlainOnTlsPort => None,
+        HttpPurpose::AtprotoDid | HttpPurpose::PlainPort80 | HttpPurpose::PlainOnTlsPort | HttpPurpose::EchoAddress => {
+            None
+        }
     }
 }
 

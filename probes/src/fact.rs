@@ -9,10 +9,11 @@ use strum::{Display, EnumIter, EnumString, IntoEnumIterator, IntoStaticStr};
 use crate::{
     dns_fact::{DnsFact, ResolverFact, SystemDnsFact},
     host_fact::{
-        ForwardingFact, InterfaceFact, NameFilesFact, RaHandlerFact, RouterAdvertisementFact, RoutesFact, SourceFact,
-        SysctlFact,
+        ForwardingFact, HopsFact, InterfaceFact, NameFilesFact, RaHandlerFact, RouterAdvertisementFact, RoutesFact,
+        SourceFact, SysctlFact,
     },
     http_fact::HttpFact,
+    log_fact::LogFact,
     par_fact::ParFact,
     process_fact::{
         ContainerFact, ContainerNetworkFact, EngineFact, EnvFileFact, ListenersFact, NodeFetchFact, ProcessFact,
@@ -68,8 +69,10 @@ impl Fact {
             FactBody::Forwarding(_) => "i".to_owned(),
             FactBody::NameFiles(_) => "j".to_owned(),
             FactBody::RouterAdvertisement(f) => format!("k {}", f.interface),
-            FactBody::EnvFile(f) => format!("l {}", f.path),
-            FactBody::NodeFetch(f) => format!("m {} {:?}", f.url, f.arm),
+            FactBody::EnvFile(f) => format!("m {}", f.path),
+            FactBody::Log(f) => format!("n {}", f.source),
+            FactBody::NodeFetch(f) => format!("o {} {:?}", f.url, f.arm),
+            FactBody::Hops(f) => format!("l {}", address_key(f.destination)),
         };
         // The body itself comes last, so that even facts alike in all else have one order.
         let body = serde_json::to_string(&self.body).unwrap_or_default();
@@ -157,6 +160,10 @@ pub enum ProbeName {
     Egress,
     /// The PDS's own Node, with and without remedies. Only if it is asked for.
     WithNode,
+    /// The end of the PDS's log: its container's, or the file that was named.
+    PdsLog,
+    /// The address that this machine has to the world, and the first routers on the way out.
+    Position,
 }
 
 impl ProbeName {
@@ -183,6 +190,8 @@ impl ProbeName {
                 | Self::NameFiles
                 | Self::Egress
                 | Self::WithNode
+                | Self::PdsLog
+                | Self::Position
         )
     }
 }
@@ -324,8 +333,12 @@ pub enum FactBody {
     RouterAdvertisement(RouterAdvertisementFact),
     /// A file of settings.
     EnvFile(EnvFileFact),
+    /// The end of the PDS's log.
+    Log(LogFact),
     /// One fetch by the PDS's own Node.
     NodeFetch(NodeFetchFact),
+    /// The routers nearest to this machine.
+    Hops(HopsFact),
 }
 
 /// Which source address the kernel would use towards a global destination of one family.

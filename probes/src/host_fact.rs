@@ -392,6 +392,15 @@ pub struct AdvertisedRoute {
     pub lifetime_s: Option<u32>,
 }
 
+/// The routers nearest to this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HopsFact {
+    /// On the way to this address.
+    pub destination: IpAddr,
+    /// The first, the second …; `None`: it did not say.
+    pub hops: Vec<Option<IpAddr>>,
+}
+
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }

@@ -38,6 +38,8 @@ pub enum HttpPurpose {
     ListRepos,
     /// `com.atproto.repo.describeRepo`: the handle of one of them.
     DescribeRepo,
+    /// From which address this machine is seen.
+    EchoAddress,
     /// `com.atproto.identity.resolveHandle`, asked of the target about the handle in question.
     ResolveHandle,
 }
@@ -201,6 +203,11 @@ pub enum Content {
     ResolvedHandle {
         /// `did`.
         did: Text,
+    },
+    /// The address from which a service is asked.
+    EchoAddress {
+        /// It.
+        addr: IpAddr,
     },
     /// An XRPC error.
     XrpcError {

@@ -209,6 +209,11 @@ impl Code {
         self >= Self::PdsUnreachable
     }
 
+    /// Is it about the PDS's own way out, which is seen where the PDS is?
+    pub fn is_of_the_way_out(self) -> bool {
+        (Self::Port2583Vs3000..=Self::V6ClientIpMasked).contains(&self)
+    }
+
     /// What this cause makes happen, so that a finding of it is a symptom and not a second cause.
     /// From the lower layer to the higher, so there is no cycle.
     pub fn explains(self) -> &'static [Self] {
@@ -234,6 +239,7 @@ impl Code {
                 Self::OauthClientMetadataEgress,
                 Self::LoginParFails,
             ],
+            Self::NatHairpin => UNREACHED_FROM_HOME,
             Self::NodeHe250ms
             | Self::NodeHeLostSyn
             | Self::DnsContainerResolverDead
@@ -314,6 +320,15 @@ const UNREACHED: &[Code] = &[
 
 /// Without the port, nothing behind it is reached, on this address or on the handles' (the same).
 const UNREACHED_AT_PORT: &[Code] = &[Code::PdsUnreachable, Code::AddressUnreachable, Code::HandleUnverified];
+
+/// What a machine sees of its own public name where the router does not lead it back.
+const UNREACHED_FROM_HOME: &[Code] = &[
+    Code::FwPortsClosed,
+    Code::SvcNotListening,
+    Code::PdsUnreachable,
+    Code::AddressUnreachable,
+    Code::HandleUnverified,
+];
 
 /// Another server has other certificates and other pages.
 const BEHIND_OTHER_SERVER: &[Code] = &[

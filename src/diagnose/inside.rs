@@ -6,8 +6,8 @@ use pdsdoctor_probes::{
     dns_fact::DnsFact,
     fact::{ConnectFact, Fact, FactBody, FactId, Failure, FailureKind, Family, Vantage},
     host_fact::{
-        ForwardingFact, InterfaceAddress, InterfaceFact, NameFilesFact, RaHandlerFact, Range, RouterAdvertisementFact,
-        RoutesFact, SOMEWHERE, SourceFact, SysctlFact, SysctlValue,
+        ForwardingFact, HopsFact, InterfaceAddress, InterfaceFact, NameFilesFact, RaHandlerFact, Range,
+        RouterAdvertisementFact, RoutesFact, SOMEWHERE, SourceFact, SysctlFact, SysctlValue,
     },
     http_fact::HttpFact,
     process_fact::{
@@ -126,6 +126,14 @@ impl<'a> Inside<'a> {
     pub fn forwarding(&self) -> Option<Seen<'a, ForwardingFact>> {
         self.facts.iter().find_map(|fact| match &fact.body {
             FactBody::Forwarding(body) => Some(Seen { fact, body }),
+            _ => None,
+        })
+    }
+
+    /// The first routers on the way out.
+    pub fn hops(&self) -> Option<Seen<'a, HopsFact>> {
+        self.facts.iter().find_map(|fact| match &fact.body {
+            FactBody::Hops(body) => Some(Seen { fact, body }),
             _ => None,
         })
     }

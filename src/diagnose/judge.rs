@@ -21,16 +21,17 @@ pub fn diagnose(run: &Run) -> Diagnosis {
     // The fault may be on this side: then nothing can be said about the other.
     let own = if evidence.is_machine_only() { Vec::new() } else { this_side::judge(&evidence) };
     if !own.is_empty() {
-        let causes = rank(own);
-        let headline = headline(&evidence, Verdict::Inconclusive, &causes);
-        return Diagnosis {
-            verdict: Verdict::Inconclusive,
-            headline,
-            causes,
-            ruled_out: Vec::new(),
-            not_measured,
-            healthy: Vec::new(),
-        };
+        // On the PDS's machine the fault of this side is the PDS's own, where it can be named.
+        let mut inside = Found::default();
+        if !evidence.inside().is_empty() {
+            RULES.iter().for_each(|rule| (rule.judge)(&evidence, &mut inside));
+            inside.causes.retain(|cause| cause.code.is_of_the_way_out() && cause.impact > Impact::Risk);
+        }
+        let named = !inside.causes.is_empty();
+        let causes = rank(if named { inside.causes } else { own });
+        let verdict = if named { verdict(&evidence, &causes, &not_measured) } else { Verdict::Inconclusive };
+        let headline = headline(&evidence, verdict, &causes);
+        return Diagnosis { verdict, headline, causes, ruled_out: Vec::new(), not_measured, healthy: Vec::new() };
     }
     let mut found = Found::default();
     for rule in RULES {

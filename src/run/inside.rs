@@ -69,7 +69,7 @@ mod linux {
     use std::time::Duration;
 
     use pdsdoctor_probes::{
-        fact::{ProbeName, Role},
+        fact::{Family, ProbeName, Role},
         inside::{self, ATTEMPTS, EgressHost, HostReason, InsideOptions, Manner, Place, Survey},
         net::Net,
         record::TargetKind,
@@ -114,29 +114,30 @@ mod linux {
                 survey.listen(&context.net, &how, inside::LISTEN).await;
             }
         };
-        tokio::join!(listening, egress(context, &survey, &how), with_node::examine(context, &survey, &how));
+        let node = with_node::examine(context, &survey, &how);
+        tokio::join!(listening, egress(context, &survey, &how), local(context, &survey), position(context), node);
     }
 
     /// Why this is the PDS's machine; `None`: it is not, as far as can be seen.
     async fn reason(context: &Context, survey: &Survey) -> Option<String> {
         let options = &context.options;
-        if options.host_probes == HostProbes::Always {
-            return Some("--host-probes always".to_owned());
-        }
-        if let Some(container) = &options.container {
-            return Some(format!("--container {container}"));
-        }
-        if let Some(pid) = options.pid {
-            return Some(format!("--pid {pid}"));
-        }
-        if options.target.is_none() {
-            return Some("no target was named".to_owned());
+        let mut known = context.bridge.known.subscribe();
+        let told = match (&options.container, options.pid) {
+            (Some(container), _) => Some(format!("--container {container}")),
+            (None, Some(pid)) => Some(format!("--pid {pid}")),
+            _ if options.host_probes == HostProbes::Always => Some("--host-probes always".to_owned()),
+            _ if options.target.is_none() => Some("no target was named".to_owned()),
+            _ => None,
+        };
+        if told.is_some() {
+            // What is asked next is about its name.
+            let _ = known.wait_for(|known| known.complete || known.host.is_some()).await;
+            return told;
         }
         let is_here = |known: &Known| {
             let host = known.host.as_deref()?;
             inside::is_pds_host(host, &known.addresses, &survey.own_addresses, &survey.processes)
         };
-        let mut known = context.bridge.known.subscribe();
         // Until then nothing is certain: the name may be a handle, an address may still come.
         let known = known.wait_for(|known| known.complete || is_here(known).is_some()).await.ok()?.clone();
         Some(match is_here(&known)? {
@@ -154,6 +155,47 @@ mod linux {
         }
     }
 
+    /// The PDSes that the target may be: those with its host name, or the only one.
+    pub(super) fn pdses<'a>(context: &Context, survey: &'a Survey) -> Vec<&'a inside::PdsProcess> {
+        let host = context.found().target.host.clone();
+        let is_named = |process: &&inside::PdsProcess| host.is_some() && process.fact.hostname == host;
+        let named: Vec<_> = survey.processes.iter().filter(is_named).collect();
+        if named.is_empty() && survey.processes.len() == 1 { survey.processes.iter().collect() } else { named }
+    }
+
+    /// The PDS, asked on its own machine.
+    async fn local(context: &Context, survey: &Survey) {
+        if !context.measures(ProbeName::PdsProcess) {
+            return;
+        }
+        let host = context.found().target.host.clone();
+        let pds = pdses(context, survey);
+        let own_port = async {
+            if let Some(pds) = pds.first() {
+                inside::own_port(&context.net, pds).await;
+            }
+        };
+        let own_front = async {
+            if let Some(host) = host.filter(|_| !pds.is_empty()) {
+                inside::own_front(&context.net, &host, &survey.own_addresses).await;
+            }
+        };
+        tokio::join!(own_port, own_front);
+    }
+
+    /// Where this machine stands in the world.
+    async fn position(context: &Context) {
+        let third_parties = !context.options.no_third_party;
+        let nobody = context.found().target.kind == TargetKind::Machine;
+        if !context.measures(ProbeName::Position) || !third_parties || nobody {
+            return;
+        }
+        let mut families = Vec::new();
+        families.extend(context.has_v4.then_some(Family::V4));
+        families.extend(context.has_v6.then_some(Family::V6));
+        tokio::join!(inside::echo(&context.net, &families), inside::hops(&context.net));
+    }
+
     /// The way out, from this machine and from where the PDS is.
     async fn egress(context: &Context, survey: &Survey, how: &InsideOptions) {
         // A machine without a PDS has nothing to reach.
@@ -161,7 +203,7 @@ mod linux {
         if !context.measures(ProbeName::Egress) || nobody {
             return;
         }
-        let pds = ours(context, survey);
+        let pds = pdses(context, survey);
         let mut places = vec![Place::here()];
         places.extend(pds.iter().filter_map(|process| process.place.clone()));
         places.dedup_by(|later, first| (&later.vantage, &later.files) == (&first.vantage, &first.files));
@@ -169,15 +211,6 @@ mod linux {
         let patience = inside::PATIENCE.min(rest(&context.net, context.options.timeout));
         let manner = Manner { patience, third_parties: !context.options.no_third_party, sudo: how.sudo() };
         inside::egress(&context.net, &places, &hosts, &manner).await;
-    }
-
-    /// The processes of the PDS under examination.
-    pub(super) fn ours<'a>(context: &Context, survey: &'a Survey) -> Vec<&'a inside::PdsProcess> {
-        let host = context.found().target.host.clone();
-        let ours = |process: &&inside::PdsProcess| {
-            host.is_none() || process.fact.hostname == host || survey.processes.len() == 1
-        };
-        survey.processes.iter().filter(ours).collect()
     }
 
     /// What is left of the run, less a moment for the end.

@@ -25,6 +25,10 @@ const PARENTS: usize = 4;
 
 /// Examines whatever the user named.
 pub(super) async fn examine(context: &Arc<Context>, clients: &Clients, input: &TargetInput) {
+    // A name may yet turn out to be a handle; handles of a PDS are mostly on its own machine.
+    if let TargetInput::Url { host, .. } | TargetInput::Name(host) = input {
+        context.bridge.host(host);
+    }
     match input {
         TargetInput::Url { host, port } => {
             let answers = lines(context, Role::Target, host, *port, Depth::Full);

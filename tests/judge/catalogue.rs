@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, fs, path::Path};
 use pdsdoctor::diagnose::{Code, rules::RULES};
 use pdsdoctor_probes::{
     dns_fact::DnsOutcome,
-    fact::{FailureKind, Role},
+    fact::{FailureKind, Family, Role, Vantage},
+    host_fact::BootVia,
     http_fact::BodyClass,
     par_fact::ParArm,
     record::Run,
@@ -13,8 +14,10 @@ use pdsdoctor_probes::{
 };
 
 use crate::{
-    handles, inside_node, login, names, reach, side, tls, web,
-    world::{ALICE_DID, PDS, PDS_V4, PDS_V6, World, alert, answer, healthy, no_answer, not_obtained, t},
+    handles,
+    host::{container, machine, machine_host_network},
+    inside_node, inside_paths, inside_v6, login, names, reach, side, tls, web,
+    world::{ALICE_DID, APP, PDS, PDS_V4, PDS_V6, World, alert, answer, healthy, no_answer, not_obtained, t},
 };
 
 /// Every world, by name.
@@ -132,6 +135,36 @@ pub fn worlds() -> Vec<(&'static str, World)> {
         ("endpoint", handles::with_handle(&["at://alice.pds.example.com"], "http://pds.example.com")),
         ("no DID document", handles::lost(404)),
         ("directory down", handles::lost(503)),
+        ("resolver dead inside", inside_paths::resolver_dead()),
+        ("resolver flaky inside", inside_paths::resolver_fails(3)),
+        ("split DNS inside", inside_paths::split("192.168.1.20")),
+        ("egress blocked", inside_paths::blocked(None, FailureKind::Timeout)),
+        ("egress to the app blocked", inside_paths::blocked(Some(APP), FailureKind::Prohibited)),
+        ("egress inspected", inside_paths::inspected()),
+        ("packets too large", inside_paths::packets_too_large(true)),
+        ("challenged", inside_paths::challenged(true, false)),
+        ("wrong port", inside_paths::wrong_port(None)),
+        ("port taken", inside_paths::taken(true)),
+        ("no loopback", inside_paths::no_loopback(true)),
+        ("old address", inside_paths::moved()),
+        ("provider's NAT", inside_paths::behind_the_provider("100.72.0.1")),
+        ("a PDS's machine", machine()),
+        ("a PDS's machine, shared network", machine_host_network()),
+        ("advertisements eaten", inside_v6::eaten(machine_host_network())),
+        ("advertisements eaten, unheard", {
+            let world = inside_v6::eaten(machine()).deaf().accept_ra_lasts(BootVia::Default);
+            world.far(&container(), Family::V4, 320)
+        }),
+        ("default route purged", inside_v6::purged(machine_host_network())),
+        ("networkd forwards", inside_v6::networkd(machine())),
+        ("route has run out", machine_host_network().without_v6_route(&Vantage::Here)),
+        ("accept_ra by hand", machine_host_network().at_boot("net/ipv6/conf/eth0/accept_ra", None)),
+        ("black hole", inside_v6::black_hole(machine_host_network()).pars(Role::Target, refused, 10_100)),
+        ("private hole", inside_v6::ula(machine()).pars(Role::Target, refused, 10_100)),
+        ("private hole, unnoticed", inside_v6::ula(machine())),
+        ("container without IPv6", machine().far(&container(), Family::V4, 320)),
+        ("visitors masked", inside_v6::masked(machine())),
+        ("IPv4 alone listens", inside_v6::v4_only("nginx")),
         // Faults that meet: each stays where it belongs.
         ("no wildcard and egress", handles::without_wildcard().pars(Role::Target, refused, 300)),
         ("expired and IPv6 closed", healthy().closed(PDS_V6, FailureKind::Refused, 20).cert(PDS, tls::expired)),

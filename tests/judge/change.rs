@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use pdsdoctor::diagnose::{Code, Confidence, Diagnosis, Impact, Verdict, diagnose};
+use pdsdoctor::diagnose::{Cause, Code, Confidence, Diagnosis, Impact, Verdict, diagnose};
 use pdsdoctor_probes::{
     dns_fact::{DnsFact, DnsOutcome, DnsPurpose, SystemDnsOutcome},
     fact::{Fact, FactBody, FailureKind, ProbeName, Role},
@@ -241,6 +241,17 @@ impl Judged {
             .causes
             .iter()
             .any(|cause| cause.code == code || cause.symptoms.iter().any(|symptom| symptom.code == code))
+    }
+
+    /// The cause of this code.
+    #[track_caller]
+    pub fn cause(&self, code: Code) -> &Cause {
+        let found = self.diagnosis.causes.iter().find(|cause| cause.code == code);
+        found.unwrap_or_else(|| panic!("{code} was not found: {}", self.show()))
+    }
+
+    pub fn why_not(&self, code: Code) -> Option<&str> {
+        self.diagnosis.ruled_out.iter().find(|theory| theory.code == code).map(|theory| theory.why.as_str())
     }
 
     pub fn rules_out(&self, code: Code) -> bool {

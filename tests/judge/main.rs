@@ -8,6 +8,8 @@ mod handles;
 mod host;
 mod host_change;
 mod inside_node;
+mod inside_paths;
+mod inside_v6;
 mod invariants;
 mod login;
 mod mutants;

@@ -6,7 +6,7 @@ use pdsdoctor_probes::{
     http_fact::HttpPurpose,
 };
 
-use super::{Found, Rule, list};
+use super::{Found, Rule, inside::inbound, list};
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Line},
@@ -227,7 +227,7 @@ fn v6_closed(evidence: &Evidence<'_>, host: &str, closed: &[&Line<'_>], open: &[
         }
         None => cause = cause.settle("the same from a machine whose IPv6 is known to work"),
     }
-    Some(cause)
+    Some(inbound::refine(evidence, cause, first.addr, refused))
 }
 
 fn v4_closed(evidence: &Evidence<'_>, host: &str, closed: &[&Line<'_>], open: &[&Line<'_>]) -> Option<Cause> {

@@ -2,7 +2,7 @@
 //! takes it as its symptom, or it is reported as what it is.
 
 use pdsdoctor_probes::{
-    fact::{FactId, FailureKind, Family, Role},
+    fact::{FactId, FailureKind, Family, Role, Vantage},
     record::{Ended, TargetKind},
 };
 
@@ -58,6 +58,15 @@ fn unresolved(evidence: &Evidence<'_>) -> Option<Cause> {
     )
 }
 
+/// The name leads to this machine itself, by /etc/hosts or an own resolver, and the PDS answers there;
+/// the address is the router's (NAT without loopback).
+fn led_home(evidence: &Evidence<'_>, lines: &[Line<'_>], line: &Line<'_>) -> bool {
+    let here = evidence.inside().addresses(&Vantage::Here);
+    let own = |addr| here.iter().any(|(_, address)| address.addr == addr);
+    let home = lines.iter().any(|other| own(other.addr) && other.is_pds());
+    line.family() == Family::V4 && home && !own(line.addr) && evidence.is_behind_nat()
+}
+
 fn addresses(evidence: &Evidence<'_>, lines: &[Line<'_>], found: &mut Found) {
     let closed: Vec<&Line<'_>> = lines
         .iter()
@@ -69,6 +78,8 @@ fn addresses(evidence: &Evidence<'_>, lines: &[Line<'_>], found: &mut Found) {
                 || address_kind(line.addr) == AddressKind::Public
                 || evidence.published(evidence.name()).contains(&line.addr)
         })
+        // On the PDS's machine, behind a router: what the router does not turn round is not what the world sees.
+        .filter(|line| !led_home(evidence, lines, line))
         .collect();
     if closed.is_empty() {
         return;

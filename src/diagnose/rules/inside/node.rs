@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use pdsdoctor_probes::fact::{Family, Role};
+use pdsdoctor_probes::fact::{ConnectFact, Family, Role};
 
 use super::{
     node_proof::Experiment,
@@ -13,7 +13,8 @@ use super::{
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Scope,
     evidence::Evidence,
-    node_model::{Path, Prediction, Remedy, ResultOrder},
+    inside::{Fate, fate},
+    node_model::{AttemptEnd, Path, Prediction, Remedy, ResultOrder},
     rules::{Found, Rule, list},
     situation::{self, Measured, NEAR_MS, Observed, Reading, Story, outcome_words},
 };
@@ -28,7 +29,7 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
         let Some(story) = situation::of(evidence, &host) else { continue };
         let seen =
             Seen { observed: situation::observed(evidence, &host), experiment: Experiment::of(evidence, &story) };
-        match mechanism(&story) {
+        match mechanism(evidence, &story) {
             Some(mechanism) => found.cause(cause(evidence, &story, &mechanism, &seen)),
             None if seen.experiment.shows_the_timer() => {
                 found.cause(cause(evidence, &story, &Mechanism::Unforeseen, &seen));
@@ -81,10 +82,22 @@ enum Mechanism {
     },
 }
 
-fn mechanism(story: &Story<'_>) -> Option<Mechanism> {
+/// The rest stays silent, as does IPv6 to every other host: that is a hole where the PDS is, and a cause of its own.
+fn is_hole(evidence: &Evidence<'_>, story: &Story<'_>, reading: &Reading) -> bool {
+    let last = reading.now.attempts.last();
+    let waits = last.is_some_and(|last| last.end == AttemptEnd::Abandoned && last.address.is_ipv6());
+    let others = evidence.inside().tries(&story.at, Family::V6, Some(&story.host));
+    let silent = |seen: &ConnectFact| fate(seen.failure.as_ref()) == Fate::Silent;
+    waits && !others.is_empty() && others.iter().all(|seen| silent(seen.body))
+}
+
+fn mechanism(evidence: &Evidence<'_>, story: &Story<'_>) -> Option<Mechanism> {
     let failing = story.readings.iter().find(|reading| !reading.now.works());
     let Some(reading) = failing else { return works_now(story) };
     if reading.selects() {
+        if is_hole(evidence, story, reading) {
+            return None;
+        }
         let wronged = *reading.wronged().first()?;
         return patient(reading).works().then_some(Mechanism::Cap { wronged });
     }
@@ -159,8 +172,8 @@ fn cause(evidence: &Evidence<'_>, story: &Story<'_>, mechanism: &Mechanism, seen
     cause = beside(cause, &would, seen.observed.as_ref(), &story.place());
     cause = seen.experiment.beside(cause, !would.works());
     if cause.confidence != Confidence::Confirmed && cause.settle.is_none() {
-        cause = cause
-            .settle(format!("the PDS's own Node, with and without the remedy: sudo {} --with-node", evidence.verify()));
+        cause =
+            cause.settle(format!("the PDS's own Node, with and without the remedy: {} --with-node", evidence.verify()));
     }
     let fare = Fare { story, reading, would: &would, experiment: &seen.experiment };
     cause.remedies.extend(remedies(evidence, &fare, code));

@@ -216,7 +216,7 @@ fn in_effect(process: &ProcessFact) -> String {
 
 fn remedy(evidence: &Evidence<'_>, process: &ProcessFact, meant: &Meant) -> Remedy {
     let service = Service::of(evidence, process);
-    let verify = format!("sudo {}", evidence.verify());
+    let verify = evidence.verify();
     let value = meant.options.written();
     let set = service.set(Some(&meant.options), String::new(), &verify);
     let steps = set.map_or_else(|| vec![format!("NODE_OPTIONS={value}")], |remedy| remedy.steps);
@@ -263,7 +263,7 @@ fn refused(evidence: &Evidence<'_>, container: Seen<'_, ContainerFact>) -> Optio
                         format!("sudo docker logs --tail 5 {}     # names the flag", body.name),
                         "the attempt timeout needs Node 20.13 or 22.1; ipv6first likewise".to_owned(),
                     ],
-                    format!("sudo {}", evidence.verify()),
+                    evidence.verify(),
                 )
                 .disruptive(),
             ),

@@ -26,7 +26,7 @@ pub(super) struct Fare<'a, 'b> {
 pub(super) fn remedies(evidence: &Evidence<'_>, fare: &Fare<'_, '_>, code: Code) -> Vec<Remedy> {
     let story = fare.story;
     let service = Service::of(evidence, story.process.body);
-    let verify = format!("sudo {}", evidence.verify());
+    let verify = evidence.verify();
     // Where IPv6 works for other hosts, it is the app's own address that is dead: nothing to repair or remove here.
     let v6_is_ours = !evidence
         .inside()

@@ -1,0 +1,129 @@
+//! The AAAA record is published and nothing answers: what the machine itself says of it.
+
+use std::net::IpAddr;
+
+use pdsdoctor_probes::{
+    fact::Vantage,
+    process_fact::{Listener, ListenersFact},
+};
+
+use super::{masked::USERLAND_PROXY, uplink::uplinks};
+use crate::diagnose::{
+    Cause, Remedy,
+    evidence::{Evidence, Seen},
+    net_kinds::{AddressKind, address_kind},
+};
+
+/// Adds to `cause`, which the view from outside found, what the machine shows, and puts the remedy for
+/// it first. Adds nothing where this is not the PDS's machine.
+pub(in super::super) fn refine(evidence: &Evidence<'_>, cause: Cause, published: IpAddr, refused: bool) -> Cause {
+    let inside = evidence.inside();
+    let port = evidence.run.target.port;
+    let interfaces = inside.interfaces(&Vantage::Here);
+    if interfaces.is_empty() || address_kind(published) != AddressKind::Public {
+        return cause;
+    }
+    let own = inside.addresses(&Vantage::Here);
+    if !own.iter().any(|(_, address)| address.addr == published) {
+        return not_ours(evidence, cause, published);
+    }
+    let Some(listeners) = inside.listeners(&Vantage::Here) else { return cause };
+    let (v6, v4): (Vec<&Listener>, Vec<&Listener>) =
+        on_port(listeners, port).into_iter().partition(|listener| listener.addr.is_ipv6());
+    let takes = |listener: &&&Listener| listener.addr.is_unspecified() || listener.addr == published;
+    match (v6.iter().find(takes), v4.first()) {
+        (None, Some(v4)) => not_listening(evidence, cause, listeners, v4),
+        (Some(_), _) if !refused => {
+            let line = format!(
+                "port {port} listens on IPv6 here, and {published} is this machine's: a firewall or the router drops what comes"
+            );
+            cause.saw(line).because([listeners.id()])
+        }
+        _ => cause,
+    }
+}
+
+fn on_port(listeners: Seen<'_, ListenersFact>, port: u16) -> Vec<&Listener> {
+    listeners.body.sockets.iter().filter(|listener| listener.port == port && !listener.addr.is_loopback()).collect()
+}
+
+/// The record names an address that this machine does not have (any more).
+fn not_ours(evidence: &Evidence<'_>, mut cause: Cause, published: IpAddr) -> Cause {
+    let inside = evidence.inside();
+    let public = inside.global_v6(&Vantage::Here);
+    let Some((first, address)) = public.first() else {
+        cause = cause.saw(format!("this machine has no public IPv6 address at all; {published} is published"));
+        if let Some(uplink) = uplinks(inside).iter().find(|uplink| uplink.ignores()) {
+            cause = cause
+                .saw(format!("{} would not take one from its router: accept_ra is 1 and it forwards", uplink.name));
+        }
+        return cause.because(inside.interfaces(&Vantage::Here).iter().map(Seen::id));
+    };
+    let host = evidence.name();
+    let remedy = Remedy::new(
+        "Publish the address that this machine has",
+        [
+            format!("{host}.  AAAA  {}     # and the same for *.{host}", address.addr),
+            "if it changes with the provider's prefix: a dynamic DNS client for IPv6, or no AAAA record".to_owned(),
+        ],
+        evidence.verify(),
+    )
+    .undo(format!("{host}.  AAAA  {published}"));
+    cause = cause.because([first.id()]).contrast(
+        "the IPv6 address of the PDS",
+        format!("DNS: {published}"),
+        format!("this machine: {}", address.addr),
+    );
+    cause.remedies.insert(0, remedy);
+    cause
+}
+
+/// IPv4 only: who listens decides what to write where.
+fn not_listening(evidence: &Evidence<'_>, cause: Cause, listeners: Seen<'_, ListenersFact>, v4: &Listener) -> Cause {
+    let program = v4.owner.as_ref().map_or("a program", |owner| owner.program.as_str());
+    let port = v4.port;
+    let mut cause = cause.because([listeners.id()]).contrast(
+        format!("who listens on port {port} of this machine"),
+        format!("IPv6: nobody ([::]:{port})"),
+        format!("IPv4: {program} on {}:{port}", v4.addr),
+    );
+    let verify = evidence.verify();
+    let remedy = match program {
+        USERLAND_PROXY => Remedy::new(
+            format!("Publish port {port} for IPv6 too: Docker publishes it for IPv4 alone"),
+            [
+                format!("in compose.yaml: ports: [\"{port}:{port}\"]     # without an address before it, or also \"[::]:{port}:{port}\""),
+                "in /etc/docker/daemon.json: no \"ip\": \"0.0.0.0\"".to_owned(),
+                "docker compose up -d".to_owned(),
+            ],
+            verify,
+        )
+        .disruptive()
+        .undo("put the address back before the port, then docker compose up -d"),
+        "caddy" => Remedy::new(
+            "Let Caddy listen on IPv6: it does unless it is told an IPv4 address",
+            [
+                "in the Caddyfile: remove \"bind 0.0.0.0\" and \"default_bind 0.0.0.0\", or add [::]",
+                "caddy reload     # in the official install: sudo docker exec caddy caddy reload --config /etc/caddy/etc/caddy/Caddyfile",
+            ],
+            verify,
+        )
+        .undo("put the line back and reload"),
+        "nginx" => Remedy::new(
+            "Let nginx listen on IPv6",
+            [
+                format!("in every server block of {}:  listen [::]:{port} ssl;  listen [::]:80;", evidence.name()),
+                "sudo nginx -t && sudo systemctl reload nginx".to_owned(),
+            ],
+            verify,
+        )
+        .undo("remove the lines and reload"),
+        other => Remedy::new(
+            format!("Let {other} listen on [::]:{port} too"),
+            [format!("sudo ss -ltnp 'sport = :{port}'     # must show [::]:{port} or *:{port}")],
+            verify,
+        ),
+    };
+    cause.remedies.insert(0, remedy);
+    cause
+}

@@ -1,0 +1,114 @@
+//! Visitors by IPv6 that all come from one inner address.
+
+use pdsdoctor_probes::{
+    fact::{FactId, Family, Vantage},
+    host_fact::Range,
+    process_fact::{ContainerFact, Engine, Listener},
+};
+
+use super::{
+    super::{Found, Rule},
+    remedies::{self, daemon_setting},
+};
+use crate::diagnose::{
+    Cause, Code, Confidence, Impact, Scope,
+    evidence::{Evidence, Seen},
+    net_kinds::{AddressKind, address_kind},
+};
+
+pub(in super::super) const RULE: Rule = Rule { codes: &[Code::V6ClientIpMasked], judge };
+
+/// Docker's program that carries connections where no rule of the firewall does.
+pub(super) const USERLAND_PROXY: &str = "docker-proxy";
+
+fn judge(evidence: &Evidence<'_>, found: &mut Found) {
+    let inside = evidence.inside();
+    let port = evidence.run.target.port;
+    // Without an AAAA record nobody comes by IPv6; without Docker nobody is masked.
+    let Some(host) = evidence.host() else { return };
+    let published = evidence.published(host);
+    if !published.iter().any(|addr| addr.is_ipv6() && address_kind(*addr) == AddressKind::Public) {
+        return;
+    }
+    let Some(engine) = inside.engines().find(|seen| seen.body.engine == Engine::Docker) else { return };
+    // Everybody's port, on every address of IPv6. A port of the PDS's own that only a proxy on this machine
+    // uses is none of this: that proxy hands on whom it sees.
+    let by_proxy = |listener: &&Listener| {
+        listener.port == port
+            && listener.addr.is_ipv6()
+            && !listener.addr.is_loopback()
+            && listener.owner.as_ref().is_some_and(|owner| owner.program.as_str() == USERLAND_PROXY)
+    };
+    let Some(listeners) = inside.listeners(&Vantage::Here) else { return };
+    let listens = listeners.body.sockets.iter().find(by_proxy);
+    let of_pds = inside.containers().find(|seen| publishes(seen.body, port));
+    if let Some(seen) = listeners.body.sockets.iter().find(|listener| {
+        listener.port == port && listener.owner.as_ref().is_some_and(|owner| owner.program.as_str() != USERLAND_PROXY)
+    }) {
+        let program = seen.owner.as_ref().map(|owner| owner.program.to_string()).unwrap_or_default();
+        let why =
+            format!("{program} listens on port {port} in the machine's own network and sees every visitor's address");
+        found.rule_out(Code::V6ClientIpMasked, why, [listeners.id()]);
+        return;
+    }
+    if listens.is_none() && of_pds.is_none() {
+        return;
+    }
+    if daemon_setting(engine.body, "userland-proxy") == Some("false") {
+        let why = "Docker's userland proxy is off (daemon.json)".to_owned();
+        found.rule_out(Code::V6ClientIpMasked, why, [engine.id()]);
+        return;
+    }
+    let Some(without) = without_v6(evidence, of_pds) else { return };
+    let what = of_pds.map_or_else(
+        || "the container behind it (the proxy's, most likely)".to_owned(),
+        |seen| format!("the container {}", seen.body.name),
+    );
+    let mut cause = Cause::new(
+        Code::V6ClientIpMasked,
+        Impact::Risk,
+        if of_pds.is_some() && listens.is_some() { Confidence::Likely } else { Confidence::Possible },
+        format!(
+            "All visitors by IPv6 look like one: {USERLAND_PROXY} takes port {port} on IPv6 and hands it on by IPv4 from one inner address."
+        ),
+    )
+    .scope(Scope { family: Some(Family::V6), ..Scope::default() })
+    .saw(format!("{what} has no IPv6, so Docker's own rules cannot lead IPv6 to it"))
+    .saw("the PDS counts requests by address: one busy visitor by IPv6 locks all of them out (429)")
+    .because([listeners.id(), engine.id()])
+    .because(of_pds.map(|seen| seen.id()))
+    .because(without)
+    .settle("the addresses in the proxy's log, of a visit by IPv6 and of one by IPv4: curl -6 and curl -4 from outside");
+    cause = cause.remedy(remedies::host_network(evidence)).remedy(remedies::network_with_v6(
+        evidence,
+        "Or give that container's network IPv6, so that no proxy is needed",
+    ));
+    found.cause(cause);
+}
+
+/// Published for IPv6 on this port.
+fn publishes(container: &ContainerFact, port: u16) -> bool {
+    container.published.iter().any(|published| {
+        published.host_port == port
+            && published.protocol.as_str() == "tcp"
+            && published.host_addr.is_ipv6()
+            && !published.host_addr.is_loopback()
+    })
+}
+
+/// The container, or the networks that the PDS shares with the proxy, have no IPv6; the facts.
+fn without_v6(evidence: &Evidence<'_>, of_pds: Option<Seen<'_, ContainerFact>>) -> Option<Vec<FactId>> {
+    let inside = evidence.inside();
+    let place = inside.place();
+    if of_pds.is_some() && place != Vantage::Here {
+        let interfaces = inside.interfaces(&place);
+        let has = inside
+            .addresses(&place)
+            .iter()
+            .any(|(_, address)| address.addr.is_ipv6() && matches!(address.range, Range::Global | Range::UniqueLocal));
+        return (!interfaces.is_empty() && !has).then(|| interfaces.iter().map(Seen::id).collect());
+    }
+    let networks: Vec<_> = inside.container_networks().filter(|seen| seen.body.driver.as_str() == "bridge").collect();
+    let none = !networks.is_empty() && networks.iter().all(|seen| !seen.body.ipv6);
+    none.then(|| networks.iter().map(Seen::id).collect())
+}

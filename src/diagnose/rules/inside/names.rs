@@ -1,0 +1,265 @@
+//! How names are resolved where the PDS is: not at all, now and then, or to addresses that a PDS refuses.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use pdsdoctor_probes::{
+    dns_fact::{DnsFact, DnsOutcome},
+    fact::{FactId, Role, Vantage},
+};
+
+use crate::diagnose::{
+    Cause, Code, Confidence, Impact, Remedy, Scope,
+    evidence::{Evidence, Seen},
+    inside::place_words,
+    net_kinds::{AddressKind, address_kind},
+    rules::{Found, Rule, list},
+};
+
+pub(in crate::diagnose) const RULE: Rule = Rule {
+    codes: &[Code::DnsContainerResolverDead, Code::DnsContainerResolverFlaky, Code::DnsSplitHorizonSsrf],
+    judge,
+};
+
+/// One failure among many may be one lost packet; two of them are a habit.
+const FAILURES: usize = 2;
+
+/// Fewer questions than this are no series: a look-up of both types with its repetition is four.
+const SERIES: usize = 6;
+
+/// Of so many names none was found: one name alone may have broken servers of its own.
+const NAMES: usize = 2;
+
+fn judge(evidence: &Evidence<'_>, found: &mut Found) {
+    let inside = evidence.inside();
+    let Some(files) = inside.name_files() else { return };
+    let place = files.fact.vantage.clone();
+    if let Some(cause) = dead(evidence, &place) {
+        found.cause(cause);
+        return;
+    }
+    found.causes.extend(flaky(evidence, &place));
+    split(evidence, &place, found);
+}
+
+/// The questions that were asked as the PDS asks them, of the servers that it has; and those that were
+/// asked there of others, for comparison.
+fn asked<'a>(evidence: &Evidence<'a>, place: &Vantage) -> (Vec<Seen<'a, DnsFact>>, Vec<Seen<'a, DnsFact>>) {
+    let inside = evidence.inside();
+    let own: Vec<IpAddr> = inside
+        .name_files()
+        .map(|seen| seen.body.nameservers.iter().filter_map(|server| server.parse().ok()).collect())
+        .unwrap_or_default();
+    let there = inside.questions().filter(|seen| seen.fact.vantage == *place);
+    there.partition(|seen| own.contains(&seen.body.server.ip()))
+}
+
+/// The server said something about the name, be it that there is none.
+fn answered(fact: &DnsFact) -> bool {
+    matches!(fact.outcome, DnsOutcome::Answer | DnsOutcome::NoData | DnsOutcome::NxDomain)
+}
+
+fn words(outcome: DnsOutcome) -> String {
+    outcome.to_string().replace('_', " ")
+}
+
+/// The remedy for a resolver that should not be asked.
+fn another_resolver(evidence: &Evidence<'_>, why: &str) -> Remedy {
+    let confined = evidence.inside().name_files().is_some_and(|seen| seen.fact.vantage != Vantage::Here);
+    if confined {
+        Remedy::new(
+            format!("Give the PDS's container a resolver {why}"),
+            [
+                "docker compose:  dns: [9.9.9.9, 1.1.1.1]     # in the service `pds`",
+                "sudo docker compose -f /pds/compose.yaml up -d",
+            ],
+            evidence.verify(),
+        )
+        .disruptive()
+        .undo("remove the line and run `docker compose up -d` again")
+    } else {
+        Remedy::new(
+            format!("Give this machine a resolver {why}"),
+            [
+                "systemd-resolved:  DNS=9.9.9.9 1.1.1.1     # in /etc/systemd/resolved.conf, then: sudo systemctl restart systemd-resolved",
+                "otherwise:  nameserver 9.9.9.9     # in /etc/resolv.conf, or in what writes it (NetworkManager, dhcpcd, the router's DHCP)",
+            ],
+            evidence.verify(),
+        )
+        .undo("put the old name server back")
+    }
+}
+
+fn dead(evidence: &Evidence<'_>, place: &Vantage) -> Option<Cause> {
+    let (all, _) = asked(evidence, place);
+    let names: BTreeSet<&str> = all.iter().map(|seen| seen.body.name.as_str()).collect();
+    if names.len() < NAMES || all.iter().any(|seen| answered(seen.body)) {
+        return None;
+    }
+    let servers: BTreeSet<String> = all.iter().map(|seen| seen.body.server.ip().to_string()).collect();
+    let how: BTreeSet<String> = all.iter().map(|seen| words(seen.body.outcome)).collect();
+    // The same names, asked of the machine's own servers.
+    let elsewhere: Vec<_> = evidence
+        .inside()
+        .questions()
+        .filter(|seen| seen.fact.vantage != *place && answered(seen.body) && names.contains(seen.body.name.as_str()))
+        .collect();
+    let here = elsewhere.first();
+    let confidence = if here.is_some() { Confidence::Confirmed } else { Confidence::Likely };
+    let mut cause = Cause::new(
+        Code::DnsContainerResolverDead,
+        Impact::Broken,
+        confidence,
+        format!(
+            "The PDS cannot turn names into addresses: {} {} for every name ({}).",
+            if servers.len() == 1 { "its name server" } else { "its name servers" },
+            if how.iter().any(|how| how == "timeout") { "is silent" } else { "fails" },
+            list(&servers)
+        ),
+    )
+    .scope(Scope { vantage: Some(place.clone().into()), ..Scope::default() })
+    .saw(format!("{} names asked of {}: {}", names.len(), list(&servers), list(&how)))
+    .because(all.iter().map(Seen::id));
+    cause = match here {
+        Some(seen) => cause.because([seen.id()]).contrast(
+            format!("the addresses of {}", seen.body.name),
+            format!("{}: {}", place_words(place), list(&how)),
+            format!("{}, from {}: found", place_words(&seen.fact.vantage), seen.body.server.ip()),
+        ),
+        None => cause.settle("the same names at another resolver, from here: dig plc.directory @9.9.9.9"),
+    };
+    Some(cause.remedy(another_resolver(evidence, "that answers")))
+}
+
+/// How a series of the same question went.
+struct Series {
+    asked: usize,
+    failed: Vec<(FactId, DnsOutcome)>,
+}
+
+fn series(all: &[Seen<'_, DnsFact>], name: &str, server: IpAddr) -> Series {
+    let of = all.iter().filter(|seen| seen.body.name.as_str() == name && seen.body.server.ip() == server);
+    let mut series = Series { asked: 0, failed: Vec::new() };
+    for seen in of {
+        series.asked += 1;
+        if !answered(seen.body) {
+            series.failed.push((seen.id(), seen.body.outcome));
+        }
+    }
+    series
+}
+
+fn flaky(evidence: &Evidence<'_>, place: &Vantage) -> Option<Cause> {
+    let (all, _) = asked(evidence, place);
+    let subjects: BTreeSet<(&str, IpAddr)> =
+        all.iter().map(|seen| (seen.body.name.as_str(), seen.body.server.ip())).collect();
+    let (name, server, worst) = subjects
+        .into_iter()
+        .map(|(name, server)| (name, server, series(&all, name, server)))
+        .filter(|(_, _, series)| {
+            series.asked >= SERIES && series.failed.len() >= FAILURES && series.failed.len() < series.asked
+        })
+        .max_by_key(|(_, _, series)| series.failed.len())?;
+    let how: BTreeSet<String> = worst.failed.iter().map(|(_, outcome)| words(*outcome)).collect();
+    let others: Vec<_> = evidence
+        .inside()
+        .questions()
+        .filter(|seen| {
+            seen.fact.vantage != *place && seen.body.name.as_str() == name && seen.body.server.ip() != server
+        })
+        .collect();
+    let steady = others.len() >= SERIES && others.iter().all(|seen| answered(seen.body));
+    let confidence = if steady { Confidence::Confirmed } else { Confidence::Likely };
+    let summary = format!(
+        "The PDS's resolver {server} fails now and then: {} of {} questions about {name} got no answer.",
+        worst.failed.len(),
+        worst.asked
+    );
+    let mut cause = Cause::new(Code::DnsContainerResolverFlaky, Impact::Degraded, confidence, summary)
+        .scope(Scope { vantage: Some(place.clone().into()), ..Scope::default() })
+        .saw(format!("the failures: {}", list(&how)))
+        .because(worst.failed.iter().map(|(id, _)| id.clone()));
+    cause = match others.first().filter(|_| steady) {
+        Some(seen) => cause.because(others.iter().map(Seen::id)).contrast(
+            format!("the same question about {name}, several times"),
+            format!("{}, from {server}: {} of {} failed", place_words(place), worst.failed.len(), worst.asked),
+            format!(
+                "{}, from {}: none of {} failed",
+                place_words(&seen.fact.vantage),
+                seen.body.server.ip(),
+                others.len()
+            ),
+        ),
+        None => cause.settle(format!("a few times: dig +tries=1 {name} @{server}, and the same at another resolver")),
+    };
+    Some(cause.remedy(another_resolver(evidence, "that answers every time")))
+}
+
+/// A public name with an address that is not public: the PDS refuses the whole host (`unicastLookup`,
+/// `@atproto-labs/fetch-node`).
+fn split(evidence: &Evidence<'_>, place: &Vantage, found: &mut Found) {
+    let inside = evidence.inside();
+    // Switched off, it does not refuse.
+    let off = inside.pds().is_some_and(|pds| {
+        pds.body
+            .environment
+            .iter()
+            .any(|entry| ["PDS_DISABLE_SSRF_PROTECTION", "PDS_DEV_MODE"].contains(&entry.key.as_str()))
+    });
+    let mut hosts: BTreeSet<&str> = BTreeSet::new();
+    hosts.extend(inside.questions().filter(|seen| seen.body.role == Role::Client).map(|seen| seen.body.name.as_str()));
+    for host in hosts {
+        let about = |seen: &Seen<'_, DnsFact>| seen.body.name.as_str() == host;
+        let (own, others) = asked(evidence, place);
+        let of_host: Vec<_> = own.into_iter().filter(about).collect();
+        let bad = |seen: &Seen<'_, DnsFact>| {
+            seen.body.addresses().into_iter().find(|addr| address_kind(*addr) != AddressKind::Public)
+        };
+        let Some((first, addr)) = of_host.iter().find_map(|seen| Some((seen, bad(seen)?))) else {
+            if of_host.iter().any(|seen| seen.body.outcome == DnsOutcome::Answer) {
+                let why = format!("every address of {host} is public, as the PDS's own resolver gives them");
+                found.rule_out(Code::DnsSplitHorizonSsrf, why, of_host.iter().map(Seen::id));
+            }
+            continue;
+        };
+        let all: Vec<_> = inside.questions().filter(about).collect();
+        let worldwide: Vec<_> = others.into_iter().filter(|seen| about(seen) && answered(seen.body)).collect();
+        if worldwide.iter().any(|seen| bad(seen).is_some()) {
+            // The application itself publishes it: that is what everybody gets.
+            continue;
+        }
+        if off || super::fetched(evidence, host) == Some(true) {
+            continue;
+        }
+        let kind = address_kind(addr);
+        let other = worldwide.iter().find(|seen| seen.body.outcome == DnsOutcome::Answer).copied().or_else(|| {
+            let from = evidence.address_answers(host).into_iter();
+            from.chain(all.iter().copied()).find(|seen| {
+                seen.body.outcome == DnsOutcome::Answer
+                    && seen.body.server.ip() != first.body.server.ip()
+                    && seen.body.record_type == first.body.record_type
+                    && bad(seen).is_none()
+            })
+        });
+        let confidence = if other.is_some() { Confidence::Confirmed } else { Confidence::Likely };
+        let summary = format!(
+            "The PDS's resolver gives {addr} for {host}, a {kind} address, so the PDS refuses to fetch from it."
+        );
+        let mut cause = Cause::new(Code::DnsSplitHorizonSsrf, Impact::Broken, confidence, summary)
+            .scope(Scope { vantage: Some(place.clone().into()), ..Scope::host(host) })
+            .saw(format!("one address that is not public is enough: {} says {addr}", first.body.server.ip()))
+            .because(of_host.iter().filter(|seen| bad(seen).is_some()).map(Seen::id));
+        cause = match other {
+            Some(seen) => cause.because([seen.id()]).contrast(
+                format!("the addresses of {host}"),
+                format!("{}: {addr}", first.body.server.ip()),
+                format!("{}: {}", seen.body.server.ip(), list(seen.body.addresses())),
+            ),
+            None => cause.settle(format!("dig {host} @9.9.9.9, beside dig {host} @{}", first.body.server.ip())),
+        };
+        let mut remedy = another_resolver(evidence, "with the public view");
+        if kind == AddressKind::Nat64 {
+            remedy.title.push_str(", without DNS64");
+        }
+        found.cause(cause.remedy(remedy));
+    }
+}

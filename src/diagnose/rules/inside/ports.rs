@@ -1,0 +1,212 @@
+//! Who listens where: the PDS's own port, and port 443 before it.
+
+use std::collections::BTreeSet;
+
+use pdsdoctor_probes::{
+    fact::{Role, Vantage},
+    http_fact::{HttpFact, HttpPurpose},
+    process_fact::{DEFAULT_PORT, Listener, ListenersFact},
+    secret::Form,
+};
+
+use crate::diagnose::{
+    Cause, Code, Confidence, Impact, Remedy,
+    evidence::{Evidence, Seen},
+    inside::place_words,
+    rules::{Found, Rule, list},
+};
+
+pub(in crate::diagnose) const RULE: Rule = Rule { codes: &[Code::Port2583Vs3000, Code::PortTaken], judge };
+
+/// What the official images set, and every guide tells a proxy to ask.
+const IMAGE_PORT: u16 = 3000;
+
+fn judge(evidence: &Evidence<'_>, found: &mut Found) {
+    found.causes.extend(wrong_port(evidence));
+    found.causes.extend(taken(evidence));
+}
+
+/// `_health` asked of a port of the PDS's own network.
+fn at_port<'a>(evidence: &Evidence<'a>, port: u16) -> Option<Seen<'a, HttpFact>> {
+    let url = format!("http://127.0.0.1:{port}/xrpc/_health");
+    evidence.inside().exchanges().find(|seen| seen.body.url.as_str() == url)
+}
+
+/// The PDS itself answers on its own machine.
+pub(super) fn alive<'a>(evidence: &Evidence<'a>) -> Option<Seen<'a, HttpFact>> {
+    let mut all = evidence.inside().exchanges();
+    all.find(|seen| {
+        seen.body.purpose == HttpPurpose::Health
+            && seen.body.url.starts_with("http://127.0.0.1:")
+            && seen.body.is_expected()
+    })
+}
+
+/// Port 443 of this machine, asked from this machine.
+pub(super) fn own_front<'a>(evidence: &Evidence<'a>) -> Vec<Seen<'a, HttpFact>> {
+    let own = |seen: &Seen<'a, HttpFact>| {
+        seen.body.purpose == HttpPurpose::Health
+            && seen.body.role == Role::Target
+            && seen.body.url.starts_with("https://")
+    };
+    evidence.inside().exchanges().filter(own).collect()
+}
+
+fn listener<'a>(seen: Option<&Seen<'a, ListenersFact>>, port: u16) -> Option<&'a Listener> {
+    seen?.body.sockets.iter().find(|socket| socket.port == port)
+}
+
+/// The proxy asks at one port and the PDS listens at another.
+fn wrong_port(evidence: &Evidence<'_>) -> Option<Cause> {
+    let inside = evidence.inside();
+    let pds = inside.pds()?;
+    let port = pds.body.effective_port();
+    let other = if port == DEFAULT_PORT { IMAGE_PORT } else { DEFAULT_PORT };
+    let place = inside.place();
+    let sockets = inside.listeners(&place)?;
+    let (mine, theirs) = (listener(Some(&sockets), port), listener(Some(&sockets), other));
+    if mine.is_none() || theirs.is_some() || ![DEFAULT_PORT, IMAGE_PORT].contains(&port) {
+        return None;
+    }
+    // Docker forwards to a port at which nobody listens.
+    let published = inside.containers().find(|seen| {
+        let mut ports = seen.body.published.iter();
+        inside.is_confined() && ports.any(|published| published.container_port == other)
+    });
+    // The proxy answers, and finds nobody behind it.
+    let gateway = evidence.target_lines().into_iter().find_map(|line| {
+        line.answers().into_iter().find(|seen| matches!(seen.body.status, Some(502..=504))).map(|seen| seen.id())
+    });
+    let front = own_front(evidence).into_iter().find(|seen| matches!(seen.body.status, Some(502..=504)));
+    let failing = gateway.or(front.map(|seen| seen.id()));
+    if failing.is_none() && (published.is_none() || !evidence.target_lines().is_empty()) {
+        return None;
+    }
+    let well = at_port(evidence, port).filter(|seen| seen.body.is_expected());
+    let confidence = if well.is_some() && failing.is_some() { Confidence::Confirmed } else { Confidence::Likely };
+    let environment = pds.body.environment.iter().find(|entry| entry.key.as_str() == "PDS_PORT");
+    let why = match environment {
+        None if port == DEFAULT_PORT => "PDS_PORT is not set, and the program's own default is 2583".to_owned(),
+        Some(entry) if entry.form != Form::Number => "PDS_PORT is set to something that is no number, which counts as not set (Kubernetes does that for a service called `pds`)".to_owned(),
+        _ => format!("PDS_PORT says {port}"),
+    };
+    let mut cause = Cause::new(
+        Code::Port2583Vs3000,
+        Impact::Broken,
+        confidence,
+        format!("The PDS listens at port {port} and its proxy asks at another ({other} is what guides say): nothing gets through."),
+    )
+    .saw(why)
+    .because([pds.id(), sockets.id()])
+    .because(published.map(|seen| seen.id()))
+    .because(failing);
+    cause = match well {
+        Some(seen) => cause.because([seen.id()]).because(at_port(evidence, other).map(|seen| seen.id())).contrast(
+            format!("_health, asked in {}", place_words(&place)),
+            format!("port {other}: nobody listens"),
+            format!("port {port}: the PDS answers"),
+        ),
+        None => cause.settle(format!("curl -s http://127.0.0.1:{port}/xrpc/_health, where the PDS runs")),
+    };
+    Some(
+        cause
+            .remedy(
+                Remedy::new(
+                    format!("Let the PDS listen at {other}"),
+                    [format!("PDS_PORT={other}     # in /pds/pds.env"), "sudo systemctl restart pds".to_owned()],
+                    evidence.verify(),
+                )
+                .disruptive()
+                .undo("remove the line and restart"),
+            )
+            .remedy(Remedy::new(
+                format!("Or let the proxy ask at {port}"),
+                [
+                    format!("Caddyfile:  reverse_proxy http://localhost:{port}     # then: sudo docker restart caddy"),
+                    format!("nginx:  proxy_pass http://127.0.0.1:{port};     # then: sudo nginx -s reload"),
+                ],
+                evidence.verify(),
+            )),
+    )
+}
+
+/// Somebody else holds port 443 of the PDS's machine.
+fn taken(evidence: &Evidence<'_>) -> Option<Cause> {
+    let inside = evidence.inside();
+    let pds = alive(evidence)?;
+    let sockets = inside.listeners(&Vantage::Here)?;
+    let fronts = own_front(evidence);
+    let reached = fronts.iter().any(|seen| seen.body.is_expected());
+    let holder = listener(Some(&sockets), 443)?;
+    let owner = holder.owner.as_ref()?;
+    // 502 to 504 is a proxy that is meant to lead to the PDS.
+    let answers: Vec<_> = fronts
+        .iter()
+        .filter(|seen| match seen.body.status {
+            Some(status) => !(500..=599).contains(&status),
+            None => seen.body.failure.as_ref().is_some_and(|failure| {
+                use pdsdoctor_probes::fact::FailureKind::{NotTls, TlsAlert, TlsOther};
+                matches!(failure.kind, NotTls | TlsAlert | TlsOther)
+            }),
+        })
+        .collect();
+    if reached || answers.is_empty() || owner.pid == inside.pds()?.body.pid {
+        return None;
+    }
+    // Only where another program is there to be the PDS's proxy and has not got the port.
+    let others: BTreeSet<String> = waiting_proxies(evidence, &owner.program);
+    let confidence = if others.is_empty() { Confidence::Possible } else { Confidence::Confirmed };
+    let mut cause = Cause::new(
+        Code::PortTaken,
+        Impact::Broken,
+        confidence,
+        format!("Port 443 is held by {} (process {}), which does not lead to the PDS.", owner.program, owner.pid),
+    )
+    .because([sockets.id(), pds.id()])
+    .because(answers.iter().map(|seen| seen.id()))
+    .contrast(
+        "_health, asked on this machine",
+        format!("port 443: {}", answers.first().map(|seen| words(seen.body)).unwrap_or_default()),
+        "the PDS's own port: answers".to_owned(),
+    );
+    if others.is_empty() {
+        cause = cause.settle(format!(
+            "is {} meant to be the PDS's proxy? Then it lacks its site: host-not-a-pds",
+            owner.program
+        ));
+    } else {
+        cause = cause.saw(format!("{} runs beside it without the port", list(&others)));
+    }
+    Some(
+        cause.remedy(
+            Remedy::new(
+                format!("Free the port of {}, or let it pass the PDS's name on", owner.program),
+                [
+                    "sudo ss -ltnp 'sport = :443 or sport = :80'".to_owned(),
+                    format!("sudo systemctl disable --now {}     # if nothing else needs it", owner.program),
+                    "sudo docker restart caddy".to_owned(),
+                ],
+                evidence.verify(),
+            )
+            .disruptive()
+            .undo(format!("sudo systemctl enable --now {}", owner.program)),
+        ),
+    )
+}
+
+fn words(seen: &HttpFact) -> String {
+    match (&seen.failure, seen.status) {
+        (Some(failure), _) => failure.kind.to_string().replace('_', " "),
+        (None, status) => format!("HTTP {}", status.unwrap_or(0)),
+    }
+}
+
+/// Web servers with a listener on this machine, other than the holder of port 443.
+fn waiting_proxies(evidence: &Evidence<'_>, holder: &str) -> BTreeSet<String> {
+    const PROXIES: &[&str] = &["caddy", "nginx", "traefik", "haproxy", "apache2", "httpd"];
+    let listeners = evidence.inside().listeners(&Vantage::Here);
+    let sockets = listeners.iter().flat_map(|seen| seen.body.sockets.iter());
+    let owners = sockets.filter_map(|socket| socket.owner.as_ref());
+    let other = |program: &str| program != holder && PROXIES.contains(&program);
+    owners.filter(|owner| other(&owner.program)).map(|owner| owner.program.to_string()).collect()
+}

@@ -1,0 +1,239 @@
+//! A PDS that is well on its own machine, and whose public name does not answer there: an address that is
+//! no longer this connection's, a provider that lets nobody in, or a router that does not lead back.
+
+use std::net::IpAddr;
+
+use pdsdoctor_probes::{
+    fact::{FactId, Family, Vantage},
+    host_fact::{HopsFact, Range},
+    http_fact::{Content, HttpPurpose},
+};
+
+use super::ports::{alive, own_front};
+use crate::diagnose::{
+    Cause, Code, Confidence, Impact, Remedy,
+    evidence::{Evidence, Line, Seen},
+    net_kinds::{AddressKind, address_kind},
+    rules::{Found, Rule, list},
+};
+
+pub(in crate::diagnose) const RULE: Rule =
+    Rule { codes: &[Code::DnsDynamicIpStale, Code::NatCgnat, Code::NatHairpin], judge };
+
+/// What is common to the three.
+struct Case<'a> {
+    host: &'a str,
+    /// The lines of addresses that are not this machine's.
+    away: Vec<Line<'a>>,
+    /// The PDS answers on this machine, at its own port and at port 443.
+    well: Vec<FactId>,
+    front: IpAddr,
+}
+
+fn judge(evidence: &Evidence<'_>, found: &mut Found) {
+    let Some(case) = case(evidence) else { return };
+    if let Some(cause) = stale(evidence, &case) {
+        found.cause(cause);
+    } else if let Some(cause) = shared(evidence, &case) {
+        found.cause(cause);
+    } else {
+        found.causes.extend(hairpin(evidence, &case));
+    }
+}
+
+/// The PDS is well here, and its IPv4 addresses, none of which is this machine's, do not answer as one.
+fn case<'a>(evidence: &Evidence<'a>) -> Option<Case<'a>> {
+    let host = evidence.host()?;
+    let own: Vec<IpAddr> =
+        evidence.inside().addresses(&Vantage::Here).into_iter().map(|(_, address)| address.addr).collect();
+    let lines: Vec<Line<'a>> = evidence.target_lines().into_iter().filter(|line| line.family() == Family::V4).collect();
+    let ours = |line: &Line<'_>| own.contains(&line.addr) || line.is_pds();
+    if lines.is_empty() || lines.iter().any(ours) {
+        return None;
+    }
+    let alive = alive(evidence)?;
+    let front = own_front(evidence).into_iter().find(|seen| seen.body.is_expected())?;
+    Some(Case { host, away: lines, well: vec![alive.id(), front.id()], front: front.body.addr? })
+}
+
+/// The address from which the world sees this machine: its own, or what a service says.
+fn seen_as(evidence: &Evidence<'_>) -> Option<(IpAddr, FactId)> {
+    let inside = evidence.inside();
+    let own = inside.way_out(&Vantage::Here, Family::V4).and_then(|seen| {
+        let global = seen.body.range == Some(Range::Global);
+        Some((seen.body.source.filter(|_| global)?, seen.id()))
+    });
+    own.or_else(|| {
+        inside.exchanges().filter(|seen| seen.body.purpose == HttpPurpose::EchoAddress).find_map(|seen| {
+            match seen.body.content {
+                Some(Content::EchoAddress { addr }) if addr.is_ipv4() => Some((addr, seen.id())),
+                _ => None,
+            }
+        })
+    })
+}
+
+fn away_ids(case: &Case<'_>) -> Vec<FactId> {
+    case.away.iter().filter_map(|line| line.connect).map(|seen| seen.id()).collect()
+}
+
+fn away_words(case: &Case<'_>) -> String {
+    list(case.away.iter().map(|line| line.addr))
+}
+
+fn how(line: &Line<'_>) -> String {
+    match line.connect_failure() {
+        Some(kind) => kind.to_string().replace('_', " "),
+        None if line.connected() => "another server answers".to_owned(),
+        None => "not tried".to_owned(),
+    }
+}
+
+/// The record has an address that this connection no longer has.
+fn stale(evidence: &Evidence<'_>, case: &Case<'_>) -> Option<Cause> {
+    let (now, id) = seen_as(evidence)?;
+    // A front elsewhere (a CDN, a tunnel) answers, if not as a PDS: that is another story.
+    let silent = case.away.iter().all(|line| {
+        !line.connected()
+            || line
+                .tls
+                .is_some_and(|seen| seen.body.certificate.as_ref().is_some_and(|certificate| !certificate.name_matches))
+    });
+    if case.away.iter().any(|line| line.addr == now) || !silent || address_kind(now) != AddressKind::Public {
+        return None;
+    }
+    let first = case.away.first()?;
+    let other_server = first.connected();
+    Some(
+        Cause::new(
+            Code::DnsDynamicIpStale,
+            Impact::Broken,
+            if other_server { Confidence::Confirmed } else { Confidence::Likely },
+            format!(
+                "{} points to {}, and this connection now has {now}: the DNS record is old.",
+                case.host,
+                away_words(case)
+            ),
+        )
+        .because(away_ids(case))
+        .because([id])
+        .because(case.well.clone())
+        .contrast(
+            format!("the IPv4 address of {}", case.host),
+            format!("DNS: {} ({})", away_words(case), how(first)),
+            format!("this machine, as the world sees it: {now}"),
+        )
+        .settle(format!(
+            "after the record is changed: curl -sS https://{}/xrpc/_health from another network",
+            case.host
+        ))
+        .remedy(
+            Remedy::new(
+                format!("Point {} to {now}, and let a program keep it so", case.host),
+                [
+                    format!("at your DNS provider:  {}. 300 A {now}     # also *.{}", case.host, case.host),
+                    "sudo apt install ddclient     # or the router's own dynamic DNS".to_owned(),
+                ],
+                evidence.verify(),
+            )
+            .undo(format!("the old record:  {}. A {}", case.host, away_words(case))),
+        ),
+    )
+}
+
+/// The provider's own network between the router and the world has shared addresses (RFC 6598).
+fn shared(evidence: &Evidence<'_>, case: &Case<'_>) -> Option<Cause> {
+    let inside = evidence.inside();
+    let hops = inside.hops()?;
+    // A tunnel of one's own (Tailscale) has addresses of that range too, and is no provider.
+    let tunnel =
+        inside.way_out(&Vantage::Here, Family::V4).is_some_and(|seen| seen.body.range == Some(Range::Tailscale));
+    let (place, router) = first_shared(&hops)?;
+    if tunnel {
+        return None;
+    }
+    Some(
+        Cause::new(
+            Code::NatCgnat,
+            Impact::Broken,
+            Confidence::Likely,
+            format!("The provider shares its IPv4 addresses among customers (carrier-grade NAT): nobody can reach {} by IPv4.", case.host),
+        )
+        .saw(format!("router {place} on the way out is {router}, in 100.64.0.0/10: the provider's, behind a NAT of its own"))
+        .because([hops.id()])
+        .because(away_ids(case))
+        .because(case.well.clone())
+        .contrast(
+            format!("https://{}/xrpc/_health, asked on this machine", case.host),
+            format!("{}: {}", away_words(case), case.away.first().map(how).unwrap_or_default()),
+            format!("{}: the PDS answers", case.front),
+        )
+        .settle("the address on the router's own status page: in 100.64.0.0/10, or not the one that icanhazip.com shows")
+        .remedy(Remedy::new(
+            "Ask the provider for a public IPv4 address of your own",
+            ["many give one on request; until then nothing on this machine or the router helps by IPv4"],
+            evidence.verify(),
+        ))
+        .remedy(Remedy::new(
+            "Or put a server with a public address before it",
+            [
+                "a small VPS with WireGuard to this machine, that passes TCP 80 and 443 on",
+                "or publish only an AAAA record here and an A record of such a front",
+            ],
+            evidence.verify(),
+        )),
+    )
+}
+
+fn first_shared(hops: &Seen<'_, HopsFact>) -> Option<(usize, IpAddr)> {
+    let shared = |addr: &IpAddr| address_kind(*addr) == AddressKind::SharedNat;
+    hops.body.hops.iter().enumerate().find_map(|(index, hop)| Some((index + 1, hop.filter(shared)?)))
+}
+
+/// This machine cannot reach its own public name, which leads to the router before it.
+fn hairpin(evidence: &Evidence<'_>, case: &Case<'_>) -> Option<Cause> {
+    let first = case.away.first()?;
+    if case.away.iter().any(Line::connected) || !evidence.is_behind_nat() {
+        return None;
+    }
+    let host = case.host;
+    let how = how(first);
+    let ours = seen_as(evidence).is_some_and(|(addr, _)| addr == first.addr);
+    Some(
+        Cause::new(
+            Code::NatHairpin,
+            Impact::Degraded,
+            Confidence::Likely,
+            format!("This machine cannot reach its own public name {host}: the router does not turn such connections round, or does not forward the port."),
+        )
+        .saw(format!("{} is {}, and {how} from here", first.addr, if ours { "the router's address" } else { "not this machine's" }))
+        .because(away_ids(case))
+        .because(case.well.clone())
+        .because(seen_as(evidence).map(|(_, id)| id))
+        .contrast(
+            format!("https://{host}/xrpc/_health, asked on this machine"),
+            format!("{}: {how}", first.addr),
+            format!("{}: the PDS answers", case.front),
+        )
+        .settle(format!("open https://{host}/xrpc/_health on a phone without WLAN: if it answers there, only the way back to oneself is missing"))
+        .remedy(
+            Remedy::new(
+                "Let the name lead to this machine itself, here only",
+                [format!("echo '{} {host}' | sudo tee -a /etc/hosts", own_address(evidence))],
+                evidence.verify(),
+            )
+            .undo("remove the line from /etc/hosts"),
+        )
+        .remedy(Remedy::new(
+            "Or switch on NAT loopback (hairpin NAT) in the router",
+            ["in the router's settings: NAT loopback, NAT reflection or hairpin NAT"],
+            evidence.verify(),
+        )),
+    )
+}
+
+/// The address with which this machine goes out.
+fn own_address(evidence: &Evidence<'_>) -> String {
+    let way = evidence.inside().way_out(&Vantage::Here, Family::V4);
+    way.and_then(|seen| seen.body.source).map_or_else(|| "127.0.0.1".to_owned(), |addr| addr.to_string())
+}

@@ -1,0 +1,357 @@
+//! What the PDS sends out, seen from where it is: blocked, intercepted, too large to pass, or turned away
+//! by the application's edge.
+
+use std::collections::BTreeSet;
+
+use pdsdoctor_probes::{
+    fact::{ConnectFact, FailureKind, Family, Role, Vantage},
+    http_fact::{BodyClass, HttpFact, HttpPurpose},
+    tls_fact::TlsFact,
+};
+
+use super::fetched;
+use crate::diagnose::{
+    Cause, Code, Confidence, Impact, Remedy, Scope,
+    evidence::{Evidence, Seen, host_of},
+    inside::{Fate, fate, place_words},
+    rules::{Found, Rule, list},
+};
+
+pub(in crate::diagnose) const RULE: Rule = Rule {
+    codes: &[
+        Code::FwEgressClosed,
+        Code::EgressTlsIntercepted,
+        Code::MtuContainerOverTunnel,
+        Code::EdgeBotChallengeOutbound,
+    ],
+    judge,
+};
+
+/// So many hosts that have nothing to do with each other do not fail in the same way by chance.
+const HOSTS: usize = 2;
+
+fn judge(evidence: &Evidence<'_>, found: &mut Found) {
+    let place = evidence.inside().place();
+    if let Some(cause) = everything_blocked(evidence, &place) {
+        found.cause(cause);
+        return;
+    }
+    for host in app_hosts(evidence) {
+        found.causes.extend(one_blocked(evidence, &place, host));
+        found.causes.extend(challenged(evidence, &place, host));
+    }
+    found.causes.extend(intercepted(evidence, &place));
+    too_large(evidence, &place, found);
+}
+
+/// Hosts of applications that were tried from inside.
+fn app_hosts<'a>(evidence: &Evidence<'a>) -> BTreeSet<&'a str> {
+    let of_apps = evidence.inside().connects().filter(|seen| seen.body.role == Role::Client);
+    of_apps.map(|seen| seen.body.host.as_str()).collect()
+}
+
+fn at(place: &Vantage) -> Scope {
+    Scope { vantage: Some(place.clone().into()), ..Scope::default() }
+}
+
+/// The connections from a place by IPv4 to hosts other than the PDS itself, one for each address.
+fn outward<'a>(evidence: &Evidence<'a>, place: &Vantage) -> Vec<Seen<'a, ConnectFact>> {
+    let all = evidence.inside().tries(place, Family::V4, evidence.host()).into_iter();
+    all.filter(|seen| seen.body.role != Role::Target).collect()
+}
+
+fn fate_of(seen: &Seen<'_, ConnectFact>) -> Fate {
+    fate(seen.body.failure.as_ref())
+}
+
+/// The packets were dropped or rejected on the way, as a firewall does.
+fn stopped(seen: &Seen<'_, ConnectFact>) -> bool {
+    matches!(fate_of(seen), Fate::Silent | Fate::Prohibited)
+}
+
+fn how(seen: &Seen<'_, ConnectFact>) -> String {
+    let took = seen.took();
+    match fate_of(seen) {
+        Fate::Answered => format!("answers after {took} ms"),
+        Fate::Silent => format!("silent for {took} ms"),
+        Fate::Prohibited => format!("rejected by a firewall after {took} ms"),
+        Fate::NoRoute => format!("no route ({took} ms)"),
+        Fate::Other => "fails".to_owned(),
+    }
+}
+
+fn let_out(evidence: &Evidence<'_>, host: Option<&str>) -> Remedy {
+    let confined = evidence.inside().is_confined();
+    let mut steps = vec!["sudo nft list ruleset | grep -iE 'drop|reject'     # find the rule".to_owned()];
+    if confined {
+        steps.push("sudo iptables -L DOCKER-USER -nv     # rules of one's own before Docker's".to_owned());
+    }
+    let chain = if confined { "DOCKER-USER" } else { "OUTPUT" };
+    let to = host.map_or(String::new(), |host| format!(" -d {host}"));
+    steps.push(format!("sudo iptables -I {chain}{to} -p tcp --dport 443 -j ACCEPT"));
+    steps.push("in a cloud: allow outbound TCP 443 in the security group".to_owned());
+    Remedy::new("Let the PDS out by TCP 443", steps, evidence.verify())
+        .undo(format!("sudo iptables -D {chain}{to} -p tcp --dport 443 -j ACCEPT"))
+}
+
+/// Nothing that goes out by IPv4 is answered, although there is a route.
+fn everything_blocked(evidence: &Evidence<'_>, place: &Vantage) -> Option<Cause> {
+    let tries = outward(evidence, place);
+    let hosts: BTreeSet<&str> = tries.iter().map(|seen| seen.body.host.as_str()).collect();
+    let v6_works =
+        evidence.inside().tries(place, Family::V6, evidence.host()).iter().any(|s| fate_of(s) == Fate::Answered);
+    if hosts.len() < HOSTS || v6_works || !tries.iter().all(stopped) {
+        return None;
+    }
+    let contrast = elsewhere(evidence, place, &hosts);
+    let confidence = if contrast.is_some() { Confidence::Confirmed } else { Confidence::Likely };
+    let summary = format!("Nothing that the PDS sends out is answered: TCP 443 to {} is blocked.", list(&hosts));
+    let cause = Cause::new(Code::FwEgressClosed, Impact::Broken, confidence, summary)
+        .scope(at(place))
+        .because(tries.iter().map(Seen::id));
+    let first = tries.first()?;
+    let cause = cause.saw(format!("{}: {}", first.body.host, how(first)));
+    Some(
+        match contrast {
+            Some(other) => cause.because([other.id()]).contrast(
+                format!("a TCP connection to {}", other.body.host),
+                format!("{}: {}", place_words(place), how(first)),
+                format!("{}: {}", place_words(&other.fact.vantage), how(&other)),
+            ),
+            None => cause.settle("the same connections from another machine in the same network"),
+        }
+        .remedy(let_out(evidence, None)),
+    )
+}
+
+/// A connection to one of the hosts that was answered at another place.
+fn elsewhere<'a>(evidence: &Evidence<'a>, place: &Vantage, hosts: &BTreeSet<&str>) -> Option<Seen<'a, ConnectFact>> {
+    let mut all = evidence.inside().connects();
+    all.find(|seen| {
+        seen.fact.vantage != *place
+            && hosts.contains(seen.body.host.as_str())
+            && seen.body.addr.is_ipv4()
+            && fate_of(seen) == Fate::Answered
+    })
+}
+
+/// One application is not let through, others are.
+fn one_blocked(evidence: &Evidence<'_>, place: &Vantage, host: &str) -> Option<Cause> {
+    let tries: Vec<_> =
+        evidence.inside().connects_to(place, host).into_iter().filter(|seen| seen.body.addr.is_ipv4()).collect();
+    let others = outward(evidence, place);
+    let control = others.iter().find(|seen| seen.body.host.as_str() != host && fate_of(seen) == Fate::Answered)?;
+    if tries.is_empty() || !tries.iter().all(stopped) || fetched(evidence, host) == Some(true) {
+        return None;
+    }
+    // That the application is up must be seen: from this machine, or by the reference.
+    let only: BTreeSet<&str> = BTreeSet::from([host]);
+    let contrast = elsewhere(evidence, place, &only);
+    let reference =
+        evidence.clients().into_iter().filter(|client| host_of(client).as_deref() == Some(host)).find_map(|client| {
+            let (seen, stage) =
+                evidence.par(Role::Reference, Some(client), pdsdoctor_probes::par_fact::ParArm::CacheBusted)?;
+            (stage.obtained_document() == Some(true)).then(|| seen.id())
+        });
+    let confidence = match (&contrast, &reference) {
+        (Some(_), _) => Confidence::Confirmed,
+        (None, Some(_)) => Confidence::Likely,
+        // It may be the application that is down.
+        (None, None) => return None,
+    };
+    let first = tries.first()?;
+    let prohibited = tries.iter().any(|seen| fate_of(seen) == Fate::Prohibited);
+    let summary = format!(
+        "What the PDS sends to {host} is {}: {} {}, while {} answers.",
+        if prohibited { "rejected" } else { "dropped on the way" },
+        first.body.addr,
+        how(first),
+        control.body.host
+    );
+    let cause = Cause::new(Code::FwEgressClosed, Impact::Broken, confidence, summary)
+        .scope(Scope { host: Some(host.to_owned()), ..at(place) })
+        .because(tries.iter().map(Seen::id))
+        .because([control.id()])
+        .because(reference);
+    Some(
+        match contrast {
+            Some(other) => cause.because([other.id()]).contrast(
+                format!("a TCP connection to {host}"),
+                format!("{}: {}", place_words(place), how(first)),
+                format!("{}: {}", place_words(&other.fact.vantage), how(&other)),
+            ),
+            None => cause
+                .settle(format!("from another machine in the same network: curl -4 -sv https://{host}/ -o /dev/null")),
+        }
+        .remedy(let_out(evidence, Some(host))),
+    )
+}
+
+/// The application's edge answers this server with a challenge.
+fn challenged(evidence: &Evidence<'_>, place: &Vantage, host: &str) -> Option<Cause> {
+    let refused = |seen: &Seen<'_, HttpFact>| {
+        let page = seen.body.body.as_ref().is_some_and(|body| body.class == BodyClass::Html);
+        let says = seen.body.headers.contains_key("cf-mitigated");
+        seen.body.purpose == HttpPurpose::ClientDocument
+            && matches!(seen.body.status, Some(401 | 403 | 429 | 503))
+            && (says || page)
+    };
+    let seen = evidence.inside().exchanges_with(place, host).into_iter().find(refused)?;
+    if fetched(evidence, host) == Some(true) {
+        return None;
+    }
+    let client = evidence.clients().into_iter().find(|client| host_of(client).as_deref() == Some(host))?;
+    let reference = evidence.par(Role::Reference, Some(client), pdsdoctor_probes::par_fact::ParArm::CacheBusted);
+    let passes = reference.as_ref().filter(|(_, stage)| stage.obtained_document() == Some(true));
+    let says = seen.body.headers.contains_key("cf-mitigated");
+    let confidence = match (passes, says) {
+        (Some(_), _) => Confidence::Confirmed,
+        (None, true) => Confidence::Likely,
+        // A page with 403 for everybody is the application's own fault.
+        (None, false) => return None,
+    };
+    let status = seen.body.status.unwrap_or(0);
+    let summary = format!(
+        "Logins to {host} fail because its edge turns this server's address away (HTTP {status}); your PDS is not at fault."
+    );
+    let cause = Cause::new(Code::EdgeBotChallengeOutbound, Impact::Broken, confidence, summary)
+        .scope(Scope { host: Some(host.to_owned()), ..at(place) })
+        .because([seen.id()])
+        .saw(if says {
+            "the answer says so: cf-mitigated".to_owned()
+        } else {
+            format!("a web page with HTTP {status}")
+        });
+    let cause = match passes {
+        Some((theirs, stage)) => cause.because([theirs.id()]).contrast(
+            format!("{client}, fetched from two servers"),
+            format!("{}: HTTP {status}", place_words(place)),
+            format!("{}: {}", evidence.reference().unwrap_or("the reference"), stage.words()),
+        ),
+        None => cause.settle(format!("curl -i {client}, from another network")),
+    };
+    Some(cause.remedy(Remedy::new(
+        format!("Ask the operators of {host} to let your server's address through to its client metadata"),
+        [format!("curl -sS -o /dev/null -D - {client}     # on this machine; send them the answer")],
+        evidence.verify(),
+    )))
+}
+
+/// Handshakes from a place, one for each host.
+fn handshakes<'a>(evidence: &Evidence<'a>, place: &Vantage) -> Vec<Seen<'a, TlsFact>> {
+    let mut names = BTreeSet::new();
+    let all = evidence.inside().handshakes();
+    all.filter(|seen| seen.fact.vantage == *place && seen.body.role != Role::Target)
+        .filter(|seen| names.insert(seen.body.sni.as_str()))
+        .collect()
+}
+
+/// Hosts that have nothing to do with each other show certificates of the same unknown issuer.
+fn intercepted(evidence: &Evidence<'_>, place: &Vantage) -> Option<Cause> {
+    let all = handshakes(evidence, place);
+    let untrusted: Vec<_> =
+        all.iter().filter(|seen| seen.body.certificate.as_ref().is_some_and(|it| !it.is_trusted())).copied().collect();
+    let issuer = untrusted.first()?.body.certificate.as_ref()?.issuer.clone();
+    let same = |seen: &&Seen<'_, TlsFact>| seen.body.certificate.as_ref().is_some_and(|it| it.issuer == issuer);
+    let of_one: Vec<_> = untrusted.iter().filter(same).copied().collect();
+    if of_one.len() < HOSTS || of_one.len() < all.len() {
+        return None;
+    }
+    let hosts: BTreeSet<&str> = of_one.iter().map(|seen| seen.body.sni.as_str()).collect();
+    let good = evidence.inside().handshakes().chain(evidence.all_tls().iter().copied()).find(|seen| {
+        seen.fact.vantage != *place
+            && hosts.contains(seen.body.sni.as_str())
+            && seen.body.certificate.as_ref().is_some_and(|it| it.is_trusted() && it.issuer != issuer)
+    });
+    let confidence = if good.is_some() { Confidence::Confirmed } else { Confidence::Likely };
+    let summary =
+        format!("TLS of the PDS's own requests is intercepted: {} all show certificates of {issuer}.", list(&hosts));
+    let cause = Cause::new(Code::EgressTlsIntercepted, Impact::Broken, confidence, summary)
+        .scope(at(place))
+        .because(of_one.iter().map(Seen::id));
+    let cause = match good {
+        Some(other) => {
+            let theirs = other.body.certificate.as_ref().map(|it| it.issuer.to_string()).unwrap_or_default();
+            cause.because([other.id()]).contrast(
+                format!("the certificate of {}", other.body.sni),
+                format!("{}: by {issuer}", place_words(place)),
+                format!("{}: by {theirs}", place_words(&other.fact.vantage)),
+            )
+        }
+        None => cause.settle("the same handshakes from another network"),
+    };
+    Some(
+        cause.remedy(
+            Remedy::new(
+                "Take the PDS out of the inspection, or let Node trust the inspector's root",
+                ["NODE_EXTRA_CA_CERTS=/pds/inspector-root.pem     # in /pds/pds.env", "sudo systemctl restart pds"],
+                evidence.verify(),
+            )
+            .disruptive()
+            .undo("remove the line and restart"),
+        ),
+    )
+}
+
+/// Connections come about, and then the handshake is silent: the large packets of it get lost.
+fn too_large(evidence: &Evidence<'_>, place: &Vantage, found: &mut Found) {
+    let inside = evidence.inside();
+    let all = handshakes(evidence, place);
+    let silent = |seen: &&Seen<'_, TlsFact>| {
+        seen.body.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Timeout)
+    };
+    let hung: Vec<_> = all.iter().filter(silent).copied().collect();
+    let uplink = |at: &Vantage| {
+        let way = inside.way_out(at, Family::V4)?;
+        let name = way.body.interface.as_ref()?;
+        inside.interfaces(at).into_iter().find(|seen| seen.body.name == *name)
+    };
+    if hung.len() < HOSTS || hung.len() < all.len() {
+        if let Some(seen) = all.iter().find(|seen| seen.body.failure.is_none()) {
+            let why =
+                format!("TLS with {} was completed from {}, certificate and all", seen.body.sni, place_words(place));
+            found.rule_out(Code::MtuContainerOverTunnel, why, [seen.id()]);
+        }
+        return;
+    }
+    let hosts: BTreeSet<&str> = hung.iter().map(|seen| seen.body.sni.as_str()).collect();
+    let good = inside.handshakes().find(|seen| {
+        seen.fact.vantage != *place && hosts.contains(seen.body.sni.as_str()) && seen.body.failure.is_none()
+    });
+    let sizes = uplink(place).zip(uplink(&Vantage::Here)).map(|(inner, outer)| (inner.body.mtu, outer.body.mtu));
+    let larger = sizes.is_some_and(|(inner, outer)| inner > outer);
+    let confidence = match (&good, larger) {
+        (Some(_), true) => Confidence::Confirmed,
+        (Some(_), false) | (None, true) => Confidence::Likely,
+        (None, false) => Confidence::Possible,
+    };
+    let summary = format!("The PDS connects, and then TLS stays silent for {}: large packets get lost.", list(&hosts));
+    let mut cause = Cause::new(Code::MtuContainerOverTunnel, Impact::Broken, confidence, summary)
+        .scope(at(place))
+        .because(hung.iter().map(Seen::id));
+    if let Some((inner, outer)) = sizes {
+        cause =
+            cause.saw(format!("packets of {inner} bytes from {}, of {outer} from this machine", place_words(place)));
+    }
+    cause = match good {
+        Some(other) => cause.because([other.id()]).contrast(
+            format!("a TLS handshake with {}", other.body.sni),
+            format!("{}: silent after the connection", place_words(place)),
+            format!("{}: completed in {} ms", place_words(&other.fact.vantage), other.took()),
+        ),
+        None => cause.settle("ping -M do -s 1372 1.1.1.1, and then less, until it answers"),
+    };
+    let mtu = sizes.filter(|_| larger).map_or(1_420, |(_, outer)| outer);
+    found.cause(cause.remedy(
+        Remedy::new(
+            format!("Give the container's network packets of at most {mtu} bytes"),
+            [
+                format!("docker compose:  networks: {{ default: {{ driver_opts: {{ com.docker.network.driver.mtu: {mtu} }} }} }}"),
+                "sudo docker compose -f /pds/compose.yaml down && sudo docker compose -f /pds/compose.yaml up -d".to_owned(),
+            ],
+            evidence.verify(),
+        )
+        .disruptive()
+        .undo("remove the option, then down and up again"),
+    ));
+}

@@ -1,0 +1,426 @@
+//! What the PDS's own machine shows of names, ports and the way out: faults, twins, look-alikes.
+
+use pdsdoctor::diagnose::{Code, Confidence, Impact, Verdict};
+use pdsdoctor_probes::{
+    dns_fact::{DnsOutcome, DnsPurpose, RecordType},
+    fact::{Fact, FactBody, FailureKind, ProbeName, Role, Vantage},
+    host_fact::HopsFact,
+    http_fact::{BodyClass, Content, HttpPurpose},
+    process_fact::{Listener, Owner},
+    record::TargetKind,
+    secret::Form,
+    tls_fact::PathVerdict,
+};
+
+use crate::{host::*, world::*};
+
+const REFUSED: (u16, &str, &str) = (400, "invalid_client_metadata", "");
+
+fn from_container(fact: &Fact) -> bool {
+    fact.vantage == container() && fact.probe == ProbeName::Egress
+}
+
+/// The login fails as well, since the PDS cannot fetch.
+fn login_fails(world: World, took_ms: u64) -> World {
+    let text = not_obtained("");
+    world.pars(Role::Target, (REFUSED.0, REFUSED.1, &text), took_ms)
+}
+
+/// The questions that the container's resolver gets come to nothing.
+pub fn resolver_dead() -> World {
+    login_fails(machine(), 10_100).each(|fact| {
+        if let (true, FactBody::Dns(body)) = (from_container(fact), &mut fact.body) {
+            body.outcome = DnsOutcome::Timeout;
+            body.records.clear();
+        }
+    })
+}
+
+#[test]
+fn a_dead_resolver_in_the_container() {
+    let judged = resolver_dead().finds(Code::DnsContainerResolverDead, Impact::Broken, Confidence::Confirmed);
+    let cause = judged.cause(Code::DnsContainerResolverDead);
+    assert!(cause.symptoms.iter().any(|it| it.code == Code::OauthClientMetadataEgress), "{cause:?}");
+    // One name that nobody resolves has broken servers of its own.
+    machine()
+        .each(|fact| {
+            if let FactBody::Dns(body) = &mut fact.body
+                && body.name.as_str() == SERVICE
+            {
+                body.outcome = DnsOutcome::ServFail;
+                body.records.clear();
+            }
+        })
+        .is_well();
+}
+
+/// A series at the container's resolver, of which some fail, beside one at the machine's.
+pub fn resolver_fails(times: usize) -> World {
+    let mut world = machine();
+    for (at, server) in [(container(), "127.0.0.11"), (Vantage::Here, ROUTER_V4)] {
+        for round in 0..8 {
+            let mut answer = dns(Role::Client, DnsPurpose::Address, APP, RecordType::A, &[APP_V4]);
+            answer.server = format!("{server}:53").parse().unwrap();
+            if at == container() && round < times {
+                answer.outcome = DnsOutcome::ServFail;
+                answer.records.clear();
+            }
+            world.inside(&at, ProbeName::Egress, FactBody::Dns(answer));
+        }
+    }
+    world
+}
+
+#[test]
+fn a_resolver_that_fails_now_and_then() {
+    resolver_fails(3).finds(Code::DnsContainerResolverFlaky, Impact::Degraded, Confidence::Confirmed);
+    resolver_fails(1).is_well();
+    resolver_fails(0).is_well();
+}
+
+/// The container's resolver has an inner address for the application.
+pub fn split(addr: &str) -> World {
+    let world = login_fails(machine(), 95);
+    world.each(|fact| {
+        if let (true, FactBody::Dns(body)) = (from_container(fact), &mut fact.body)
+            && body.name.as_str() == APP
+            && body.record_type == RecordType::A
+        {
+            body.records = vec![t(addr)];
+        }
+    })
+}
+
+#[test]
+fn a_private_address_from_the_container_s_resolver() {
+    for addr in ["192.168.1.20", "100.64.0.9"] {
+        split(addr).finds(Code::DnsSplitHorizonSsrf, Impact::Broken, Confidence::Confirmed);
+    }
+    split("76.76.21.22").never_says(Code::DnsSplitHorizonSsrf);
+    // It fetches all the same: another resolver is in use, or the guard is off.
+    machine()
+        .each(|fact| {
+            if let (true, FactBody::Dns(body)) = (from_container(fact), &mut fact.body)
+                && body.name.as_str() == APP
+                && body.record_type == RecordType::A
+            {
+                body.records = vec![t("10.0.0.9")];
+            }
+        })
+        .never_says(Code::DnsSplitHorizonSsrf);
+}
+
+/// What leaves the container by TCP meets this.
+pub fn blocked(host: Option<&str>, kind: FailureKind) -> World {
+    login_fails(machine(), 10_100)
+        .without(|fact| {
+            from_container(fact)
+                && matches!(&fact.body, FactBody::Tls(body) if host.is_none_or(|host| body.sni.as_str() == host))
+        })
+        .each(|fact| {
+            if let (true, FactBody::Connect(body)) = (from_container(fact), &mut fact.body)
+                && host.is_none_or(|host| body.host.as_str() == host)
+                && body.addr.is_ipv4()
+            {
+                body.failure = Some(fail(kind));
+                fact.took_ms = if kind == FailureKind::Timeout { 12_000 } else { 1 };
+            }
+        })
+}
+
+#[test]
+fn a_firewall_before_the_container() {
+    for kind in [FailureKind::Timeout, FailureKind::Prohibited] {
+        blocked(None, kind).finds(Code::FwEgressClosed, Impact::Broken, Confidence::Confirmed);
+        blocked(Some(APP), kind).finds(Code::FwEgressClosed, Impact::Broken, Confidence::Confirmed);
+    }
+    // Nobody listens there: no firewall.
+    blocked(Some(APP), FailureKind::Refused).never_says(Code::FwEgressClosed);
+    // The application is down for everybody.
+    let down = machine().each(|fact| {
+        if let FactBody::Connect(body) = &mut fact.body
+            && body.host.as_str() == APP
+        {
+            body.failure = Some(fail(FailureKind::Timeout));
+        }
+    });
+    let text = not_obtained("");
+    down.pars(Role::Target, (400, "invalid_client_metadata", &text), 10_100)
+        .pars(Role::Reference, (400, "invalid_client_metadata", &text), 10_100)
+        .never_says(Code::FwEgressClosed);
+}
+
+/// Every handshake of the container ends at a box in between.
+pub fn inspected() -> World {
+    login_fails(machine(), 120).each(|fact| {
+        if let (true, FactBody::Tls(body)) = (from_container(fact), &mut fact.body)
+            && let Some(certificate) = &mut body.certificate
+        {
+            certificate.issuer = t("O=Acme, CN=Acme Inspection CA");
+            certificate.trust_mozilla = PathVerdict::UnknownIssuer;
+            certificate.trust_system = PathVerdict::UnknownIssuer;
+        }
+    })
+}
+
+#[test]
+fn tls_inspection_before_the_container() {
+    inspected().finds(Code::EgressTlsIntercepted, Impact::Broken, Confidence::Confirmed);
+    // One host with a certificate of its own making is that host's matter.
+    machine()
+        .each(|fact| {
+            if let (true, FactBody::Tls(body)) = (from_container(fact), &mut fact.body)
+                && body.sni.as_str() == SERVICE
+                && let Some(certificate) = &mut body.certificate
+            {
+                certificate.trust_mozilla = PathVerdict::UnknownIssuer;
+                certificate.trust_system = PathVerdict::UnknownIssuer;
+            }
+        })
+        .is_well();
+}
+
+/// Connections come about, handshakes do not; the machine sends through a tunnel.
+pub fn packets_too_large(tunnel: bool) -> World {
+    login_fails(machine(), 10_100).each(|fact| match &mut fact.body {
+        FactBody::Tls(body) if fact.vantage == container() => {
+            body.failure = Some(fail(FailureKind::Timeout));
+            body.certificate = None;
+        }
+        FactBody::Interface(body) if tunnel && fact.vantage == Vantage::Here && body.name.as_str() == UPLINK => {
+            body.mtu = 1_420;
+        }
+        _ => {}
+    })
+}
+
+#[test]
+fn large_packets_get_lost() {
+    packets_too_large(true).finds(Code::MtuContainerOverTunnel, Impact::Broken, Confidence::Confirmed);
+    packets_too_large(false).finds(Code::MtuContainerOverTunnel, Impact::Broken, Confidence::Likely);
+    let judged = blocked(Some(APP), FailureKind::Timeout).judge();
+    assert!(judged.rules_out(Code::MtuContainerOverTunnel), "{}", judged.show());
+}
+
+/// The application's edge answers this server's address with 403.
+pub fn challenged(header: bool, everybody: bool) -> World {
+    let text = not_obtained(": Forbidden");
+    let answer = (400, "invalid_client_metadata", text.as_str());
+    let mut world = machine().pars(Role::Target, answer, 130);
+    if everybody {
+        world = world.pars(Role::Reference, answer, 130);
+    }
+    for at in [Vantage::Here, container()] {
+        let mut body = http(Role::Client, HttpPurpose::ClientDocument, CLIENT, APP_V4, None);
+        crate::world::answer(&mut body, 403, BodyClass::Html, "<title>Just a moment...</title>");
+        if header {
+            body.headers.insert("cf-mitigated".to_owned(), t("challenge"));
+        }
+        world.inside(&at, ProbeName::Egress, FactBody::Http(body));
+    }
+    world
+}
+
+#[test]
+fn the_application_s_edge_turns_this_server_away() {
+    for header in [true, false] {
+        challenged(header, false).finds(Code::EdgeBotChallengeOutbound, Impact::Broken, Confidence::Confirmed);
+    }
+    challenged(false, true).never_says(Code::EdgeBotChallengeOutbound);
+}
+
+fn health(world: &mut World, at: &Vantage, url: &str, addr: &str, outcome: Result<u16, FailureKind>) {
+    let content = Some(Content::Health { version: t("0.4.219") });
+    let mut body = http(Role::Target, HttpPurpose::Health, url, addr, content);
+    match outcome {
+        Ok(200) => {}
+        Ok(status) => answer(&mut body, status, BodyClass::Html, "<html>"),
+        Err(kind) => no_answer(&mut body, kind),
+    }
+    world.inside(at, ProbeName::PdsProcess, FactBody::Http(body));
+}
+
+/// The PDS listens at its default port, the proxy asks at the usual one.
+pub fn wrong_port(form: Option<Form>) -> World {
+    let mut world = machine_host_network()
+        .http(Role::Target, HttpPurpose::Health, |it| answer(it, 502, BodyClass::Html, "<html>"))
+        .http(Role::Target, HttpPurpose::DescribeServer, |it| answer(it, 502, BodyClass::Html, "<html>"))
+        .each(|fact| match &mut fact.body {
+            FactBody::Process(body) => {
+                body.port = None;
+                body.environment = form
+                    .map(|form| pdsdoctor_probes::process_fact::EnvironmentKey { key: t("PDS_PORT"), form })
+                    .into_iter()
+                    .collect();
+            }
+            FactBody::Listeners(body) => {
+                for socket in body.sockets.iter_mut().filter(|socket| socket.port == 3_000) {
+                    socket.port = 2_583;
+                }
+            }
+            _ => {}
+        });
+    health(&mut world, &Vantage::Here, "http://127.0.0.1:2583/xrpc/_health", "127.0.0.1", Ok(200));
+    let refused = Err(FailureKind::Refused);
+    health(&mut world, &Vantage::Here, "http://127.0.0.1:3000/xrpc/_health", "127.0.0.1", refused);
+    world
+}
+
+#[test]
+fn the_proxy_asks_at_another_port() {
+    let judged = wrong_port(None).finds(Code::Port2583Vs3000, Impact::Broken, Confidence::Confirmed);
+    let symptoms = &judged.cause(Code::Port2583Vs3000).symptoms;
+    assert!(symptoms.iter().any(|it| it.code == Code::ProxyUpstreamDown), "{symptoms:?}");
+    assert!(wrong_port(Some(Form::Url)).judge().show().contains("no number"));
+    // The PDS listens at 2583 and the proxy knows.
+    let fine = wrong_port(None)
+        .http(Role::Target, HttpPurpose::Health, |it| {
+            *it = http(it.role, it.purpose, &it.url, PDS_V4, Some(Content::Health { version: t("0.4.219") }));
+        })
+        .http(Role::Target, HttpPurpose::DescribeServer, |it| {
+            let content = Content::DescribeServer {
+                did: Some(t("did:web:pds.example.com")),
+                available_user_domains: vec![t(".pds.example.com")],
+            };
+            *it = http(it.role, it.purpose, &it.url, PDS_V4, Some(content));
+        });
+    fine.never_says(Code::Port2583Vs3000);
+    // It does not run at all: another cause.
+    wrong_port(None)
+        .each(|fact| {
+            if let FactBody::Listeners(body) = &mut fact.body {
+                body.sockets.retain(|socket| socket.port != 2_583);
+            }
+        })
+        .never_says(Code::Port2583Vs3000);
+}
+
+/// A web server of somebody else holds port 443; the PDS's own proxy has only port 80, or nothing.
+pub fn taken(waiting: bool) -> World {
+    let mut world = machine_host_network()
+        .http(Role::Target, HttpPurpose::Health, |it| answer(it, 404, BodyClass::Html, "<html>"))
+        .http(Role::Target, HttpPurpose::DescribeServer, |it| answer(it, 404, BodyClass::Html, "<html>"))
+        .each(|fact| {
+            if let FactBody::Listeners(body) = &mut fact.body {
+                body.sockets.retain(|socket| socket.port == 3_000);
+                let owned = |port, pid, program| Listener {
+                    port,
+                    addr: ip("0.0.0.0"),
+                    owner: Some(Owner { pid, program: t(program) }),
+                };
+                body.sockets.push(owned(443, 812, "apache2"));
+                if waiting {
+                    body.sockets.push(owned(2_019, 900, "caddy"));
+                }
+            }
+        });
+    health(&mut world, &Vantage::Here, "http://127.0.0.1:3000/xrpc/_health", "127.0.0.1", Ok(200));
+    health(&mut world, &Vantage::Here, "https://pds.example.com/xrpc/_health", "127.0.0.1", Ok(404));
+    world
+}
+
+#[test]
+fn somebody_else_holds_the_port() {
+    taken(true).finds(Code::PortTaken, Impact::Broken, Confidence::Confirmed);
+    // The PDS's own proxy holds it and the PDS is down.
+    let mut down = machine_host_network()
+        .http(Role::Target, HttpPurpose::Health, |it| answer(it, 502, BodyClass::Html, "<html>"))
+        .http(Role::Target, HttpPurpose::DescribeServer, |it| answer(it, 502, BodyClass::Html, "<html>"));
+    health(&mut down, &Vantage::Here, "https://pds.example.com/xrpc/_health", "127.0.0.1", Ok(502));
+    down.never_says(Code::PortTaken);
+}
+
+/// Behind a home router: the public address is the router's, and silent from inside.
+pub fn no_loopback(front: bool) -> World {
+    let mut world = machine_host_network()
+        .closed(PDS_V4, FailureKind::Timeout, 4_000)
+        .closed(PDS_V6, FailureKind::Timeout, 4_000)
+        .without(|fact| fact.probe != ProbeName::OwnNetwork && mentions(fact, PDS_V6))
+        .dns(PDS, |dns| {
+            if dns.record_type == RecordType::Aaaa {
+                dns.outcome = DnsOutcome::NoData;
+                dns.records.clear();
+            }
+        });
+    health(&mut world, &Vantage::Here, "http://127.0.0.1:3000/xrpc/_health", "127.0.0.1", Ok(200));
+    if front {
+        health(&mut world, &Vantage::Here, "https://pds.example.com/xrpc/_health", HOST_V4, Ok(200));
+    }
+    world
+}
+
+fn mentions(fact: &Fact, addr: &str) -> bool {
+    match &fact.body {
+        FactBody::Connect(body) => body.addr == ip(addr),
+        FactBody::Tls(body) => body.addr == ip(addr),
+        FactBody::Http(body) => body.addr == Some(ip(addr)),
+        _ => false,
+    }
+}
+
+#[test]
+fn the_router_does_not_lead_back() {
+    let judged = no_loopback(true).finds(Code::NatHairpin, Impact::Degraded, Confidence::Likely);
+    assert!(
+        judged.cause(Code::NatHairpin).symptoms.iter().any(|it| it.code == Code::FwPortsClosed),
+        "{}",
+        judged.show()
+    );
+    no_loopback(false).never_says(Code::NatHairpin);
+    machine_host_network().never_says(Code::NatHairpin);
+}
+
+/// The address from which a service sees this machine.
+fn seen_as(world: World, addr: &str) -> World {
+    world.with(|world| {
+        let content = Some(Content::EchoAddress { addr: ip(addr) });
+        let url = "https://ipv4.icanhazip.com/";
+        let body = http(Role::Service, HttpPurpose::EchoAddress, url, "104.16.1.1", content);
+        world.inside(&Vantage::Here, ProbeName::Position, FactBody::Http(body));
+    })
+}
+
+/// The connection has another address than the record says.
+pub fn moved() -> World {
+    seen_as(no_loopback(true), "84.130.2.9")
+}
+
+#[test]
+fn the_record_has_an_old_address() {
+    moved().finds(Code::DnsDynamicIpStale, Impact::Broken, Confidence::Likely);
+    seen_as(no_loopback(true), PDS_V4).never_says(Code::DnsDynamicIpStale);
+    // What goes out by a VPN has another address, and the PDS is reached all the same.
+    seen_as(machine_host_network(), "84.130.2.9").is_well();
+}
+
+/// Behind two routers, the second one the provider's.
+pub fn behind_the_provider(second: &str) -> World {
+    seen_as(no_loopback(true), PDS_V4).with(|world| {
+        let hops = [ROUTER_V4, second, "62.155.1.1", "62.155.2.1"].map(|hop| Some(ip(hop))).to_vec();
+        let body = HopsFact { destination: ip("9.9.9.9"), hops };
+        world.inside(&Vantage::Here, ProbeName::Position, FactBody::Hops(body));
+    })
+}
+
+#[test]
+fn the_provider_s_nat() {
+    let judged = behind_the_provider("100.72.0.1").finds(Code::NatCgnat, Impact::Broken, Confidence::Likely);
+    assert!(!judged.says(Code::NatHairpin), "{}", judged.show());
+    // A second router of one's own.
+    let judged = behind_the_provider("192.168.178.1").finds(Code::NatHairpin, Impact::Degraded, Confidence::Likely);
+    assert!(!judged.says(Code::NatCgnat), "{}", judged.show());
+}
+
+#[test]
+fn a_machine_without_a_pds_is_judged_alone() {
+    let mut world = machine_host_network().without(|fact| {
+        !fact.probe.is_inside() || fact.probe == ProbeName::Egress || matches!(fact.body, FactBody::Process(_))
+    });
+    world.run.target.kind = TargetKind::Machine;
+    world.run.target.host = None;
+    world.run.target.origin = None;
+    world.run.target.input = t("");
+    world.run.reference = None;
+    let judged = world.judge();
+    assert_eq!(judged.verdict(), Verdict::Healthy, "{}", judged.show());
+}
