@@ -11,6 +11,7 @@ use strum::IntoEnumIterator;
 
 use crate::{
     diagnose::FailOn,
+    egress::{self, EGRESS_HOSTS, EgressHost},
     exit,
     options::{CheckOptions, DEFAULT_CLIENT_ID, DEFAULT_TIMEOUT, HostProbes, REFERENCES, Resolve},
     parse,
@@ -75,6 +76,10 @@ pub struct Check {
     /// Client metadata document to log in with; repeatable, replaces the default
     #[arg(long, value_name = "URL", value_parser = parse::client_id, help_heading = TARGET)]
     client_id: Vec<String>,
+    /// Let the PDS fetch from this host, to see its way out; repeatable. FAMILY:
+    /// ipv4, ipv6, near, far [default: see below, where a login fails]
+    #[arg(long, value_name = "FAMILY=URL", value_parser = parse::egress_host, help_heading = TARGET)]
+    egress_host: Vec<EgressHost>,
     /// Contact only the target and what is named here
     #[arg(long, help_heading = TARGET)]
     no_third_party: bool,
@@ -281,6 +286,8 @@ impl Check {
             no_third_party: self.no_third_party,
             client_ids: if given { self.client_id.clone() } else { vec![DEFAULT_CLIENT_ID.to_owned()] },
             client_ids_given: given,
+            egress_hosts: egress::hosts(&self.egress_host, self.no_third_party),
+            egress_hosts_given: !self.egress_host.is_empty(),
             only_v4: self.only_v4,
             only_v6: self.only_v6,
             probes,
@@ -336,14 +343,18 @@ fn after_help() -> String {
 }
 
 fn check_after_help() -> String {
+    let egress: Vec<String> = EGRESS_HOSTS.iter().map(|(family, url)| format!("    {family:<4} {url}\n")).collect();
     format!(
         "Third parties contacted, besides the target:\n  \
          the known-good PDS ({}, unless --against),\n  \
          the client metadata document ({DEFAULT_CLIENT_ID},\n  unless --client-id),\n  \
-         the PLC directory (plc.directory), for did:plc.\n\
+         the PLC directory (plc.directory), for did:plc,\n  \
+         and where a login fails the target is made to fetch from\n{}    \
+         the PLC directory and its AppView.\n\
          --no-third-party contacts none that is not named. Nothing is changed anywhere,\n\
          no account is needed, no secret is asked for.\n\nExit status:\n{}",
         REFERENCES.join(", else "),
+        egress.concat(),
         exit::table()
     )
 }

@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod diagnose;
+pub mod egress;
 pub mod exit;
 pub mod explain;
 pub mod interrupt;

@@ -8,6 +8,8 @@ use std::{
 use pdsdoctor_probes::{fact::ProbeName, identifier::TargetInput};
 use strum::{EnumString, IntoEnumIterator};
 
+use crate::egress::EgressHost;
+
 /// The time limit of a whole run. A PDS may wait 10 s for a dead client document before it answers
 /// a PAR (`@atproto-labs/fetch-node`); finding the way there and back needs a few seconds more.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -40,6 +42,10 @@ pub struct CheckOptions {
     pub client_ids: Vec<String>,
     /// The user named the client documents.
     pub client_ids_given: bool,
+    /// Hosts for the PDS's way out: `--egress-host`, and the others of the table.
+    pub egress_hosts: Vec<EgressHost>,
+    /// The user named some of them: the way out is examined whatever the login says.
+    pub egress_hosts_given: bool,
     /// `-4`.
     pub only_v4: bool,
     /// `-6`.

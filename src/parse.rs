@@ -11,7 +11,10 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-use crate::options::Resolve;
+use crate::{
+    egress::{ANY_PATH, EgressFamily, EgressHost},
+    options::Resolve,
+};
 
 const DNS_PORT: u16 = 53;
 
@@ -38,6 +41,28 @@ pub fn client_id(raw: &str) -> Result<String, String> {
         "https" | "http" => Ok(raw.to_owned()),
         other => Err(format!("a client id is an https:// URL, not {other}:")),
     }
+}
+
+/// `--egress-host FAMILY=URL`. What the reference PDS would refuse to fetch is no host for this.
+pub fn egress_host(raw: &str) -> Result<EgressHost, String> {
+    const FORM: &str = "expected FAMILY=URL, such as ipv6=https://ipv6.example.com/";
+    let (family, url) = raw.split_once('=').ok_or(FORM)?;
+    let family: EgressFamily =
+        family.parse().map_err(|_| format!("{family:?} is none of ipv4, ipv6, near, far; {FORM}"))?;
+    let mut parsed = url::Url::parse(url).map_err(|error| format!("not a URL: {error}; {FORM}"))?;
+    if parsed.scheme() != "https" || parsed.port().is_some() {
+        return Err("a PDS fetches only from https:// and port 443".to_owned());
+    }
+    if !parsed.domain().is_some_and(|host| host.contains('.'))
+        || !parsed.username().is_empty()
+        || parsed.password().is_some()
+    {
+        return Err("a PDS fetches only from host names, not from addresses, and without credentials".to_owned());
+    }
+    if parsed.path() == "/" {
+        parsed.set_path(ANY_PATH);
+    }
+    Ok(EgressHost { family, url: parsed.into() })
 }
 
 /// `--resolve HOST:PORT:ADDR[,ADDR]`; IPv6 addresses with or without brackets.
@@ -120,6 +145,26 @@ mod tests {
             assert_eq!(nameserver(raw).map(|addr| addr.to_string()), Ok(want.to_owned()));
         }
         assert!(nameserver("dns.example").is_err());
+    }
+
+    #[test]
+    fn an_egress_host_is_one_that_a_pds_would_fetch_from() {
+        let host = egress_host("ipv6=https://v6.example.net").expect("a host");
+        assert_eq!((host.family, host.url.as_str()), (EgressFamily::Ipv6, "https://v6.example.net/robots.txt"));
+        assert!(egress_host("near=https://a.example:443/x?y").is_ok());
+        for bad in [
+            "https://a.example/",
+            "v6=https://a.example/",
+            "far=http://a.example/",
+            "far=https://a.example:8443/",
+            "far=https://192.0.2.1/",
+            "far=https://[2001:db8::1]/",
+            "far=https://localhost/",
+            "far=https://me@a.example/",
+            "far=a.example",
+        ] {
+            assert!(egress_host(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use pdsdoctor_probes::{
     http_fact::{BodyClass, Content, HttpPurpose},
 };
 
-const PURPOSES: [HttpPurpose; 12] = [
+const PURPOSES: [HttpPurpose; 14] = [
     HttpPurpose::Health,
     HttpPurpose::DescribeServer,
     HttpPurpose::PlainPort80,
@@ -20,6 +20,8 @@ const PURPOSES: [HttpPurpose; 12] = [
     HttpPurpose::ListRepos,
     HttpPurpose::DescribeRepo,
     HttpPurpose::ResolveHandle,
+    HttpPurpose::ProxyPlc,
+    HttpPurpose::ProxyDidWeb,
 ];
 
 fuzz_target!(|input: (Option<&str>, &[u8])| {

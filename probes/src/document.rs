@@ -99,9 +99,12 @@ fn expected(purpose: HttpPurpose, object: &Map<String, Value>) -> Option<Content
             let did = object.get("did")?.as_str().filter(|did| identifier::is_did(did))?;
             Some(Content::ResolvedHandle { did: Text::new(did) })
         }
-        HttpPurpose::AtprotoDid | HttpPurpose::PlainPort80 | HttpPurpose::PlainOnTlsPort | HttpPurpose::EchoAddress => {
-            None
-        }
+        HttpPurpose::AtprotoDid
+        | HttpPurpose::PlainPort80
+        | HttpPurpose::PlainOnTlsPort
+        | HttpPurpose::EchoAddress
+        | HttpPurpose::ProxyPlc
+        | HttpPurpose::ProxyDidWeb => None,
     }
 }
 

@@ -263,6 +263,8 @@ pub enum Role {
     Directory,
     /// A service that the PDS's own configuration names: application view, crawler, report service.
     Service,
+    /// A host that a PDS was made to fetch from, to see how its way out is.
+    Egress,
 }
 
 /// An address family.

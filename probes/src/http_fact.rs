@@ -40,8 +40,12 @@ pub enum HttpPurpose {
     DescribeRepo,
     /// From which address this machine is seen.
     EchoAddress,
-    /// `com.atproto.identity.resolveHandle`, asked of the target about the handle in question.
+    /// `com.atproto.identity.resolveHandle`, about a handle that is hosted elsewhere.
     ResolveHandle,
+    /// An XRPC request with `atproto-proxy` and a `did:plc` that nobody has: the PDS asks the PLC directory.
+    ProxyPlc,
+    /// The same with the `did:web` of an application's host: the PDS asks that host.
+    ProxyDidWeb,
 }
 
 /// One exchange at one address. Redirects are recorded and not followed.

@@ -29,6 +29,14 @@ pub const HTTP_EXCHANGE: Duration = Duration::from_secs(7);
 /// (`@atproto-labs/fetch-node`, `timedFetch(10e3)`); connecting and the way back come on top.
 pub const PAR: Duration = Duration::from_millis(15_000);
 
+/// A PAR about the PDS's own address. The connection it tests goes to the next router at most, and a healthy
+/// run must not wait 10 s for a router that drops it: what [`TCP_CONNECT`] says of a path is said here too.
+pub const PAR_OWN_URL: Duration = Duration::from_millis(4_000);
+
+/// A request that makes the PDS look something up (`atproto-proxy`, `resolveHandle`). The PDS itself gives that
+/// 3 s (`@atproto/identity`, `timeout`; `resolverTimeout` of the PDS's configuration) or asks its AppView.
+pub const LOOKUP: Duration = Duration::from_secs(9);
+
 /// The whole of fetching a document over a connection of its own: connect, TLS, exchange.
 pub const FETCH: Duration = Duration::from_secs(9);
 

@@ -23,6 +23,28 @@ pub enum ParArm {
     CacheBusted,
     /// The document as the application names it: what the application gets.
     AsNamed,
+    /// The PDS's own address: can it reach its public name?
+    OwnUrl,
+    /// A host that is near everywhere, on IPv4 and IPv6.
+    Near,
+    /// A host that is far from most, on IPv4 and IPv6.
+    Far,
+    /// A host on IPv4 only.
+    Ipv4Only,
+    /// A host on IPv6 only.
+    Ipv6Only,
+}
+
+impl ParArm {
+    /// The arms about an application's document.
+    pub const LOGIN: [Self; 2] = [Self::CacheBusted, Self::AsNamed];
+    /// The arms about hosts that have nothing to do with the login: how the PDS's way out is.
+    pub const EGRESS: [Self; 4] = [Self::Near, Self::Far, Self::Ipv4Only, Self::Ipv6Only];
+
+    /// Is it about an application's document?
+    pub fn is_login(self) -> bool {
+        Self::LOGIN.contains(&self)
+    }
 }
 
 /// One PAR and its answer, as it came. How far it got is judged later.
@@ -39,7 +61,8 @@ pub struct ParFact {
     pub addr: Option<IpAddr>,
     /// Which arm.
     pub arm: ParArm,
-    /// The client metadata document the arm is about; for `localhost`, `http://localhost`.
+    /// The client metadata document the arm is about; for `localhost`, `http://localhost`; for the others the
+    /// address that the PDS is made to fetch.
     pub client: Text,
     /// The `client_id` as sent.
     pub client_id: Text,

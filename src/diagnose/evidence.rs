@@ -514,26 +514,23 @@ impl<'a> Evidence<'a> {
 
     /// How far a PAR got.
     pub fn stage_of(&self, seen: Seen<'_, ParFact>) -> Stage {
-        // The localhost arm on the same way, for which nothing is fetched, is what the way costs.
-        let base = self
-            .pars
-            .iter()
-            .find(|other| {
-                let body = other.body;
-                body.role == seen.body.role && body.arm == ParArm::Localhost && body.failure.is_none()
-            })
-            .map_or(0, |base| base.took());
-        stage(seen.body, seen.took(), base)
+        stage(seen.body, seen.took(), self.par_base(seen.body.role))
+    }
+
+    /// What a PAR costs beside what the PDS fetches for it: the localhost arm is made to measure that. It too can have a
+    /// bad moment, and then another arm was quicker.
+    pub fn par_base(&self, role: Role) -> u64 {
+        let answered = || self.pars.iter().filter(|seen| seen.body.role == role && seen.body.failure.is_none());
+        if !answered().any(|seen| seen.body.arm == ParArm::Localhost) {
+            return 0;
+        }
+        answered().map(Seen::took).min().unwrap_or(0)
     }
 
     /// The clients that PARs were about, in order.
     pub fn clients(&self) -> Vec<&'a str> {
-        let ids: BTreeSet<&str> = self
-            .pars
-            .iter()
-            .filter(|seen| seen.body.arm != ParArm::Localhost)
-            .map(|seen| seen.body.client.as_str())
-            .collect();
+        let ids: BTreeSet<&str> =
+            self.pars.iter().filter(|seen| seen.body.arm.is_login()).map(|seen| seen.body.client.as_str()).collect();
         let in_order = self.run.settings.client_ids.iter().map(std::ops::Deref::deref);
         in_order.filter(|id| ids.contains(id)).collect()
     }

@@ -81,7 +81,7 @@ fn handles<'a>(evidence: &Evidence<'a>) -> Vec<&'a str> {
 
 fn logins(evidence: &Evidence<'_>) -> Option<String> {
     let works = |client: &&str| {
-        [ParArm::CacheBusted, ParArm::AsNamed]
+        ParArm::LOGIN
             .iter()
             .all(|arm| evidence.par(Role::Target, Some(client), *arm).is_some_and(|(_, stage)| stage.is_expected(*arm)))
     };

@@ -1,5 +1,6 @@
 //! From facts to a diagnosis. Pure: no input or output, no clock, the same facts give the same bytes.
 
+pub mod arms;
 mod build;
 pub mod code;
 pub mod evidence;

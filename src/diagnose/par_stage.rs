@@ -91,6 +91,15 @@ impl Stage {
         }
     }
 
+    /// Did the PDS get an answer from the host it was to fetch from, whatever the answer? `None` where the request
+    /// ended before that question.
+    pub fn reached_host(&self) -> Option<bool> {
+        match self {
+            Self::DocumentRefused(_) => Some(true),
+            other => other.obtained_document(),
+        }
+    }
+
     /// Is this as far as our request can get at a healthy PDS for this arm?
     pub fn is_expected(&self, arm: ParArm) -> bool {
         match self {
@@ -230,7 +239,8 @@ fn content_refusal(lower: &str) -> Refusal {
     }
 }
 
-fn by_time(spent: u64) -> FetchFailure {
+/// A failure without a reason, by the time it took.
+pub(super) fn by_time(spent: u64) -> FetchFailure {
     match spent {
         SILENCE_MS.. => FetchFailure::Silence,
         ATTEMPT_CAP_MS.. => FetchFailure::Slow,

@@ -335,6 +335,10 @@ fn pars(run: &Run, role: Role) -> Vec<Par<'_>> {
     let mut found = Vec::new();
     for (fact, body) in bodies(run).filter(|(_, body)| of_role(body)) {
         let FactBody::Par(par) = body else { continue };
+        // The others say how the way out is, not how far a login gets.
+        if par.arm != ParArm::Localhost && !par.arm.is_login() {
+            continue;
+        }
         // What the path itself costs: the arm for which the PDS fetches nothing, on the same path.
         let base = bodies(run).find_map(|(base, body)| match body {
             FactBody::Par(f) if f.role == role && f.arm == ParArm::Localhost && f.addr == par.addr => {

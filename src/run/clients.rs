@@ -15,7 +15,7 @@ use url::Url;
 use super::{Context, addresses::addresses};
 
 /// How many documents are examined: each costs two PARs at each side, and eight per side are the
-/// most a run may send.
+/// most a run may send (`oauth::PARS`).
 pub(super) const DOCUMENTS: usize = 3;
 
 /// How many addresses of a document's host are tried: two of each family show what there is to show.

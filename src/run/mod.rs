@@ -11,6 +11,7 @@ mod lines;
 mod oauth;
 mod reference;
 mod target;
+mod way_out;
 
 use std::{
     collections::HashSet,
@@ -50,6 +51,10 @@ struct Context {
     label: String,
     /// Any resolver has said anything: asking for more names is not in vain.
     resolver_answered: AtomicBool,
+    /// Whether the PDS's way out is examined.
+    way_out: way_out::Decision,
+    /// Whether a login at the target failed, or takes too long.
+    login_failed: way_out::Decision,
     /// Between the view from outside and the view from inside.
     bridge: inside::Bridge,
     found: Mutex<Found>,
@@ -104,6 +109,8 @@ pub async fn check(
         has_v6,
         label: label.clone(),
         resolver_answered: AtomicBool::new(false),
+        way_out: way_out::Decision::new(options.egress_hosts_given),
+        login_failed: way_out::Decision::new(false),
         bridge: inside::Bridge::new(),
         found: Mutex::new(Found {
             target: unresolved(options),
@@ -161,6 +168,9 @@ async fn everything(context: Arc<Context>) {
         let reference = reference::examine(&context, &clients, &input);
         let target = async {
             target::examine(&context, &clients, &input).await;
+            // Where the target was not asked, the reference need not be.
+            context.way_out.make(false);
+            context.login_failed.make(false);
             context.bridge.complete();
         };
         tokio::join!(reference, target);

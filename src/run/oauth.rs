@@ -10,15 +10,15 @@ use pdsdoctor_probes::{
         fetch,
         par::{self, ParRequest},
     },
-    par_fact::ParArm,
+    par_fact::{ParArm, ParFact},
 };
-use tokio::task::JoinSet;
+use tokio::{sync::Notify, task::JoinSet, time};
 
 use super::{
     Context,
     addresses::addresses,
-    clients::{Client, Clients, https_host},
-    origin, random,
+    clients::{Clients, DOCUMENTS, https_host},
+    origin, random, way_out,
 };
 
 /// The client for which a PDS fetches nothing (atproto OAuth profile, "Localhost Client Development").
@@ -27,6 +27,14 @@ const LOCALHOST_CLIENT: &str = "http://localhost";
 const LOCALHOST_REDIRECT: &str = "http://127.0.0.1/";
 /// The scope every atproto client must ask for.
 const BASE_SCOPE: &str = "atproto";
+
+/// The most PARs that one PDS gets in a run.
+const PARS: usize = 8;
+/// Those that need no application: the one without a fetch, and the one about the PDS's own address.
+const PARS_WITHOUT_CLIENT: usize = 2;
+/// Those for each application.
+const PARS_PER_CLIENT: usize = 2;
+const _: () = assert!(PARS_WITHOUT_CLIENT + PARS_PER_CLIENT * DOCUMENTS <= PARS, "a run would send too many PARs");
 
 /// How long after the start of the run the application's own words are waited for. Its document takes
 /// four round trips, 1.2 s over 300 ms; a dead one must not hold up the PAR, which itself may take 10 s.
@@ -70,7 +78,7 @@ pub(super) async fn examine(
         return;
     }
     match found {
-        Ok(server) => pars(context, clients, side.role, &server).await,
+        Ok(server) => pars(context, clients, side.role, (&origin(host, port), addr), &server).await,
         Err(why) => {
             let whose = if side.role == Role::Target { "target" } else { "reference" };
             context.net.not_measured(
@@ -166,7 +174,8 @@ fn same_origin(a: &str, b: &str) -> bool {
     matches!((https_host(a), https_host(b)), (Some(a), Some(b)) if a == b)
 }
 
-async fn pars(context: &Arc<Context>, clients: &Clients, role: Role, server: &AuthServer) {
+async fn pars(context: &Arc<Context>, clients: &Clients, role: Role, pds: (&str, IpAddr), server: &AuthServer) {
+    let net = &context.net;
     let request = |arm, client: &str, client_id: String, redirect_uri: String, scope: String| ParRequest {
         role,
         server: server.origin.clone(),
@@ -178,40 +187,81 @@ async fn pars(context: &Arc<Context>, clients: &Clients, role: Role, server: &Au
         redirect_uri,
         scope,
     };
-    let localhost = request(
-        ParArm::Localhost,
-        LOCALHOST_CLIENT,
-        LOCALHOST_CLIENT.to_owned(),
-        LOCALHOST_REDIRECT.to_owned(),
-        BASE_SCOPE.to_owned(),
-    );
-    let by_client = clients.all.iter().filter(|client| https_host(&client.id).is_some()).map(|client| async {
-        // A query nobody asked for before: no cache on the way, and never the same address as the
-        // arm beside it, which the PDS would queue behind it.
-        let separator = if client.id.contains('?') { '&' } else { '?' };
-        let busted = format!("{}{separator}pdsdoctor={:016x}", client.id, random());
-        let busted = request(ParArm::CacheBusted, &client.id, busted, default_redirect(client), BASE_SCOPE.to_owned());
+    // Any address that the PDS shall fetch, in place of a client's.
+    let fetched = |arm, url: &str| request(arm, url, busted(url), callback(url), BASE_SCOPE.to_owned());
+    let base_known = Notify::new();
+    let localhost = async {
+        let (client, redirect) = (LOCALHOST_CLIENT, LOCALHOST_REDIRECT.to_owned());
+        let request = request(ParArm::Localhost, client, client.to_owned(), redirect, BASE_SCOPE.to_owned());
+        if par::par(net, &request).await.failure.is_none() {
+            base_known.notify_one();
+        }
+    };
+    // Its own address is the cheapest fetch there is; the PDS refuses other ports than the usual one.
+    let own_url = async {
+        if https_host(&server.origin).is_some_and(|(_, port)| port == 443) {
+            par::par(net, &fetched(ParArm::OwnUrl, &format!("{}/xrpc/_health", server.origin))).await;
+        }
+    };
+    let decide = |failed| {
+        context.way_out.make(failed);
+        context.login_failed.make(failed);
+    };
+    let seen = |answer: ParFact| {
+        if role == Role::Target && way_out::has_failed(&answer) {
+            decide(true);
+        }
+    };
+    let logins = clients.all.iter().filter(|client| https_host(&client.id).is_some()).map(|client| async {
+        let now = async { seen(par::par(net, &fetched(ParArm::CacheBusted, &client.id)).await) };
         let as_named = async {
-            let patience = DOCUMENT_KNOWN_BY.saturating_sub(Duration::from_millis(context.net.elapsed_ms()));
-            let document = tokio::time::timeout(patience, client.document()).await.ok().flatten();
+            let patience = DOCUMENT_KNOWN_BY.saturating_sub(Duration::from_millis(net.elapsed_ms()));
+            let document = time::timeout(patience, client.document()).await.ok().flatten();
             let redirect = document.as_ref().and_then(|document| document.redirect_uri.clone());
             let scope = document.and_then(|document| document.scope);
             let request = request(
                 ParArm::AsNamed,
                 &client.id,
                 client.id.clone(),
-                redirect.unwrap_or_else(|| default_redirect(client)),
+                redirect.unwrap_or_else(|| callback(&client.id)),
                 scope.unwrap_or_else(|| BASE_SCOPE.to_owned()),
             );
-            par::par(&context.net, &request).await;
+            seen(par::par(net, &request).await);
         };
-        tokio::join!(par::par(&context.net, &busted), as_named);
+        tokio::join!(now, as_named);
     });
-    let by_client = futures_util::future::join_all(by_client);
-    tokio::join!(par::par(&context.net, &localhost), by_client);
+    let logins = futures_util::future::join_all(logins);
+    let decided = async {
+        if role != Role::Target {
+            logins.await;
+            return;
+        }
+        let overdue = async {
+            base_known.notified().await;
+            time::sleep(way_out::OVERDUE).await;
+            decide(true);
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            _ = logins => decide(false),
+            () = overdue => {}
+        }
+    };
+    let sent = PARS_WITHOUT_CLIENT + PARS_PER_CLIENT * clients.all.len();
+    let way_out = way_out::examine(context, clients, role, pds, PARS.saturating_sub(sent), |host| {
+        fetched(host.family.arm(), &host.url)
+    });
+    tokio::join!(localhost, own_url, decided, way_out);
+}
+
+/// The address with a query that nobody asked for before: no cache on the way, and never the same address as the
+/// arm beside it, which the PDS would queue behind it.
+fn busted(url: &str) -> String {
+    let separator = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{separator}pdsdoctor={:016x}", random())
 }
 
 /// Where a client would plausibly want its users back; it matters only after the document was read.
-fn default_redirect(client: &Client) -> String {
-    https_host(&client.id).map(|(host, port)| format!("{}/oauth/callback", origin(&host, port))).unwrap_or_default()
+fn callback(url: &str) -> String {
+    https_host(url).map(|(host, port)| format!("{}/oauth/callback", origin(&host, port))).unwrap_or_default()
 }

@@ -16,7 +16,7 @@ use pdsdoctor_probes::{
 use crate::{
     handles,
     host::{container, machine, machine_host_network},
-    inside_node, inside_paths, inside_v6, login, names, reach, side, tls, web,
+    inside_node, inside_paths, inside_v6, login, names, outbound, reach, side, tls, web,
     world::{ALICE_DID, APP, PDS, PDS_V4, PDS_V6, World, alert, answer, healthy, no_answer, not_obtained, t},
 };
 
@@ -165,6 +165,10 @@ pub fn worlds() -> Vec<(&'static str, World)> {
         ("container without IPv6", machine().far(&container(), Family::V4, 320)),
         ("visitors masked", inside_v6::masked(machine())),
         ("IPv4 alone listens", inside_v6::v4_only("nginx")),
+    ]
+    .into_iter()
+    .chain(outbound::faults())
+    .chain([
         // Faults that meet: each stays where it belongs.
         ("no wildcard and egress", handles::without_wildcard().pars(Role::Target, refused, 300)),
         ("expired and IPv6 closed", healthy().closed(PDS_V6, FailureKind::Refused, 20).cert(PDS, tls::expired)),
@@ -172,7 +176,8 @@ pub fn worlds() -> Vec<(&'static str, World)> {
             "clock and origin",
             web::clock(web::server(|it| it.issuer = Some(t("http://localhost:3000"))), &[Role::Target], 90_000),
         ),
-    ]
+    ])
+    .collect()
 }
 
 /// The worlds as finished runs, and the runs that the lab has saved.

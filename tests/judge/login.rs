@@ -169,7 +169,7 @@ fn the_applications_server_refuses_the_pds() {
     for suffix in [": Forbidden", ": unexpected redirect", ": Unexpected response Content-Type (text/html)"] {
         let text = not_obtained(suffix);
         healthy().pars(Role::Target, (400, "invalid_client_metadata", &text), 200).finds(
-            Code::OauthClientMetadataEgress,
+            Code::EdgeBotChallengeOutbound,
             Impact::Broken,
             Confidence::Confirmed,
         );

@@ -14,6 +14,7 @@ mod invariants;
 mod login;
 mod mutants;
 mod names;
+mod outbound;
 mod properties;
 mod reach;
 mod side;

@@ -88,7 +88,7 @@ fn values_of(key: &str) -> Option<&'static [&'static str]> {
         "role" => &["target", "target_auth_server", "handle_sample", "handle", "hosted_handle", "reference", "client"],
         "outcome" => &["timeout"],
         "class" => &["expected", "json", "html", "text", "empty", "binary"],
-        "arm" => &["localhost", "cache_busted", "as_named"],
+        "arm" => &["localhost", "cache_busted", "as_named", "own_url", "near", "far", "ipv4_only", "ipv6_only"],
         "trust_system" | "trust_mozilla" => &["trusted", "unknown_issuer", "chain_expired", "invalid", "no_store"],
         "record_type" => &["A", "AAAA", "TXT", "NS", "CNAME"],
         "ended" => &["complete", "time_limit", "interrupted"],

@@ -219,6 +219,7 @@ fn bent_documents_never_panic() {
         HttpPurpose::DidDocument,
         HttpPurpose::ClientDocument,
         HttpPurpose::ResolveHandle,
+        HttpPurpose::ProxyPlc,
     ];
     // A small generator with a fixed seed (Numerical Recipes): the same bodies in every run.
     let mut state = 1_u32;

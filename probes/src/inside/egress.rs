@@ -7,7 +7,7 @@ use std::{
 
 use futures_util::future::join_all;
 
-use super::{address::range_of, name_files, network, read::Root, survey::Place};
+use super::{address::range_of, name_files, namespace::drop_capabilities, network, read::Root, survey::Place};
 use crate::{
     dns_fact::{DnsPurpose, RecordType},
     fact::{ConnectFact, FactBody, ProbeName, Role},
@@ -117,6 +117,8 @@ async fn from_here(net: &Net, files: &Net, pid: Option<u32>, hosts: Vec<EgressHo
             .collect(),
         Err(_) => Vec::new(),
     };
+    // The namespace is entered and its files are read: from here on the network speaks.
+    drop_capabilities();
     let here = Here { net, files, servers: &servers, manner };
     join_all(hosts.iter().take(HOSTS).map(|host| here.one_host(host))).await;
 }

@@ -90,3 +90,34 @@ impl Namespace {
         told.await.unwrap_or_else(|_| Err(io::Error::other("the work in the namespace broke off")))
     }
 }
+
+/// Gives up every capability of the calling thread, and of the threads it starts from now on: what
+/// comes from the network is read without any right (capabilities(7): they belong to threads).
+pub(super) fn drop_capabilities() {
+    use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+    let none = CapabilitySet::empty();
+    // Whoever has none cannot give any up, and need not.
+    let _ = set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_are_gone_in_the_thread_alone() {
+        let effective = || {
+            let status = std::fs::read_to_string("/proc/thread-self/status").expect("a status");
+            status.lines().find_map(|line| Some(line.strip_prefix("CapEff:")?.trim().to_owned())).expect("a line")
+        };
+        let before = effective();
+        let inside = std::thread::spawn(move || {
+            drop_capabilities();
+            let next = std::thread::spawn(effective).join().expect("a thread");
+            (effective(), next)
+        });
+        let none = "0".repeat(16);
+        assert_eq!(inside.join().expect("a thread"), (none.clone(), none));
+        assert_eq!(effective(), before);
+    }
+}

@@ -38,14 +38,27 @@ pub struct Request<'a> {
 pub async fn get(net: &Net, probe: ProbeName, request: &Request<'_>) -> HttpFact {
     let job = net.begin(probe, format!("{} at {}", request.url, request.addr));
     let mut fact = blank(request.role, request.purpose, request.url, request.addr);
-    fetch(net, request, &mut fact).await;
+    fetch(net, request, None, &mut fact).await;
     job.finish(FactBody::Http(fact.clone()));
     fact
 }
 
-async fn fetch(net: &Net, request: &Request<'_>, fact: &mut HttpFact) {
+/// The same with an `atproto-proxy` header (atproto.com/specs/xrpc, "Service Proxying"): the PDS resolves the DID
+/// in it before it asks who we are, so it needs no account.
+pub async fn get_proxied(net: &Net, probe: ProbeName, request: &Request<'_>, service: &str) -> HttpFact {
+    let job = net.begin(probe, format!("{} to look up {service}", request.url));
+    let mut fact = blank(request.role, request.purpose, request.url, request.addr);
+    fetch(net, request, Some(service), &mut fact).await;
+    job.finish(FactBody::Http(fact.clone()));
+    fact
+}
+
+async fn fetch(net: &Net, request: &Request<'_>, service: Option<&str>, fact: &mut HttpFact) {
     let deadline = Instant::now() + request.limit;
-    let prepared = pinned(net, request.url, request.addr).map(|(client, url)| client.get(url));
+    let prepared = pinned(net, request.url, request.addr).map(|(client, url)| match service {
+        Some(service) => client.get(url).header("atproto-proxy", service),
+        None => client.get(url),
+    });
     let (sent, before) = (SystemTime::now(), Instant::now());
     let response = match prepared {
         Ok(ready) => send(ready, deadline, request.limit).await,

@@ -34,7 +34,7 @@ pub struct ParRequest {
     pub addr: IpAddr,
     /// Which arm.
     pub arm: ParArm,
-    /// The client metadata document the arm is about; for `localhost`, `http://localhost`.
+    /// What the arm is about ([`ParFact::client`]).
     pub client: String,
     /// The `client_id` to send.
     pub client_id: String,
@@ -44,11 +44,12 @@ pub struct ParRequest {
     pub scope: String,
 }
 
-/// Sends the request within [`limits::PAR`]. Records [`ParFact`]. There is never a `code_challenge` in it:
+/// Sends the request within [`limits::PAR`], or [`limits::PAR_OWN_URL`]. Records [`ParFact`]. There is never a `code_challenge` in it:
 /// the reference PDS then refuses at the last check before it would write anything, so the request
 /// leaves no state (`oauth-provider`, `request-manager.ts`).
 pub async fn par(net: &Net, request: &ParRequest) -> ParFact {
-    par_within(net, request, limits::PAR).await
+    let limit = if request.arm == ParArm::OwnUrl { limits::PAR_OWN_URL } else { limits::PAR };
+    par_within(net, request, limit).await
 }
 
 pub(crate) async fn par_within(net: &Net, request: &ParRequest, limit: Duration) -> ParFact {

@@ -285,7 +285,8 @@ fn not_obtained(evidence: &Evidence<'_>, main: &Arm<'_>, named: Option<&Arm<'_>>
             .because([named.target.id()]);
     }
     // The two PAR answers side by side, as the application would send them if there is such a pair.
-    let shown = named.filter(|arm| arm.stage.obtained_document() == Some(false)).unwrap_or(main);
+    let has_pair = |arm: &&Arm<'_>| arm.stage.obtained_document() == Some(false) && arm.reference.is_some();
+    let shown = named.filter(has_pair).unwrap_or(main);
     // A reference that did not come so far either proves nothing.
     let control = shown.reference.as_ref().filter(|(_, stage)| stage.obtained_document().is_some());
     if confidence != Confidence::Confirmed {
@@ -341,8 +342,7 @@ fn reading(evidence: &Evidence<'_>, stage: &Stage, host: &str) -> Stage {
 
 /// What the PDS spent on the fetch: the time of the arm less that of the arm without a fetch.
 fn spent(evidence: &Evidence<'_>, arm: &Arm<'_>) -> u64 {
-    let base = evidence.par(Role::Target, None, ParArm::Localhost).map_or(0, |(seen, _)| seen.took());
-    arm.target.took().saturating_sub(base)
+    arm.target.took().saturating_sub(evidence.par_base(Role::Target))
 }
 
 /// The document was read, and something in it or in the request was refused.

@@ -11,6 +11,9 @@ mod inside;
 mod login;
 mod login_words;
 mod names;
+mod outbound;
+mod outbound_edge;
+mod outbound_words;
 mod proxy;
 mod reach;
 mod stale_address;
@@ -74,6 +77,8 @@ pub static RULES: &[Rule] = &[
     inside::node::RULE,
     inside::node_options::RULE,
     inside::node_version::RULE,
+    outbound::RULE,
+    outbound_edge::RULE,
     identity::RULE,
     inside::names::RULE,
     inside::way_out::RULE,

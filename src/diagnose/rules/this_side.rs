@@ -4,7 +4,6 @@
 use pdsdoctor_probes::{
     dns_fact::{DnsOutcome, DnsPurpose, SystemDnsOutcome},
     fact::{Family, NotMeasured, ProbeName, Role},
-    par_fact::ParArm,
     text::Text,
 };
 
@@ -55,7 +54,7 @@ pub fn withheld(evidence: &Evidence<'_>) -> Vec<NotMeasured> {
     let unsaid = evidence
         .all_pars()
         .iter()
-        .filter(|seen| seen.body.role == Role::Target && seen.body.arm != ParArm::Localhost)
+        .filter(|seen| seen.body.role == Role::Target && seen.body.arm.is_login())
         .map(|seen| evidence.stage_of(*seen))
         .collect::<Vec<_>>();
     if !unsaid.is_empty() && unsaid.iter().all(|stage| *stage == Stage::RequestRefused) {

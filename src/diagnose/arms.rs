@@ -1,0 +1,282 @@
+//! The same question about several hosts: what the PDS made of each, beside what is known of the host. Pure; what it
+//! may mean is in [`theory`].
+
+use pdsdoctor_probes::{
+    fact::{FactId, FailureKind, Family, Role},
+    http_fact::{Content, HttpPurpose},
+    par_fact::{ParArm, ParFact},
+};
+
+use super::{
+    evidence::{Evidence, Seen, host_of},
+    par_stage::{FetchFailure, Stage, by_time},
+};
+
+pub mod theory;
+
+/// What the PDS's fetch came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Got {
+    /// The host answered, whatever it said.
+    Reached,
+    /// It did not.
+    Failed(FetchFailure),
+}
+
+impl Got {
+    fn of(stage: &Stage, arm: ParArm) -> Option<Self> {
+        match stage {
+            Stage::DocumentNotObtained(failure) => Some(Self::Failed(*failure)),
+            // This one is not waited for until the PDS gives up.
+            Stage::NoRoute(FailureKind::Timeout) if arm == ParArm::OwnUrl => Some(Self::Failed(FetchFailure::Silence)),
+            other => (other.reached_host() == Some(true)).then_some(Self::Reached),
+        }
+    }
+
+    /// No reason was given.
+    pub fn is_bare(self) -> bool {
+        use FetchFailure::{AtOnce, AttemptCap, Silence, Slow};
+        matches!(self, Self::Failed(AtOnce | AttemptCap | Slow | Silence))
+    }
+
+    /// It failed without waiting for anything.
+    pub fn at_once(self) -> bool {
+        matches!(self, Self::Failed(FetchFailure::AtOnce | FetchFailure::NameNotFound))
+    }
+
+    /// Nothing came back.
+    pub fn silent(self) -> bool {
+        self == Self::Failed(FetchFailure::Silence)
+    }
+
+    /// In a few words.
+    pub fn words(self, spent: u64) -> String {
+        match self {
+            Self::Reached => format!("answered after {spent} ms"),
+            Self::Failed(FetchFailure::NameNotFound) => "name not found".to_owned(),
+            Self::Failed(FetchFailure::Refused) => "refused".to_owned(),
+            Self::Failed(FetchFailure::Reset) => "reset".to_owned(),
+            Self::Failed(FetchFailure::Certificate) => "wrong certificate".to_owned(),
+            Self::Failed(FetchFailure::Policy) => "not fetched".to_owned(),
+            Self::Failed(_) => format!("failed after {spent} ms"),
+        }
+    }
+}
+
+/// One arm at the target.
+#[derive(Clone, Debug)]
+pub struct Arm<'a> {
+    /// Which.
+    pub arm: ParArm,
+    /// The host that was to be fetched from.
+    pub host: String,
+    /// The request.
+    pub seen: Seen<'a, ParFact>,
+    /// What came of it.
+    pub got: Got,
+    /// What the PDS spent on the fetch, in milliseconds.
+    pub spent: u64,
+    /// How many addresses of each family the host publishes.
+    pub published: (usize, usize),
+    /// The fact that shows that the host is there for others.
+    pub control: Option<FactId>,
+    /// A PDS of the same kind shows it: the reference.
+    pub same_question: bool,
+}
+
+impl Arm<'_> {
+    /// Takes the time of a quicker failure of the same fetch for its own: what waits for a timer is never quicker than
+    /// the timer, and what does not can be held up by a busy machine.
+    fn no_slower_than(&mut self, spent: u64) {
+        if self.got.is_bare() && spent < self.spent {
+            self.spent = spent;
+            self.got = Got::Failed(by_time(spent));
+        }
+        self.settle();
+    }
+
+    /// Node cuts off no attempt at the only address there is: then a few hundred milliseconds are no timer's.
+    fn settle(&mut self) {
+        if self.published.0 + self.published.1 < 2 && self.got == Got::Failed(FetchFailure::AttemptCap) {
+            self.got = Got::Failed(FetchFailure::AtOnce);
+        }
+    }
+
+    /// `tangled.org: failed after 257 ms`.
+    pub fn line(&self) -> String {
+        format!("{}: {}", self.host, self.got.words(self.spent))
+    }
+
+    /// Both families are published.
+    pub fn is_dual(&self) -> bool {
+        self.published.0 > 0 && self.published.1 > 0
+    }
+}
+
+/// What a request for a look-up shows of the PDS's way to another service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// The service answered the PDS.
+    Reached(FactId),
+    /// The PDS did not reach it; after so many milliseconds.
+    Failed(FactId, u64),
+}
+
+/// All arms of a run that say something.
+#[derive(Clone, Debug, Default)]
+pub struct Arms<'a> {
+    /// The PDS's own address.
+    pub own: Option<Arm<'a>>,
+    /// The other hosts.
+    pub egress: Vec<Arm<'a>>,
+    /// The PLC directory.
+    pub plc: Option<Lookup>,
+    /// The AppView, by a foreign handle: it cannot be seen to fail, only to work.
+    pub app_view: Option<FactId>,
+}
+
+/// The most addresses of a family that are reckoned with: Node's walk over more takes longer than the PDS waits.
+const ADDRESSES: usize = 4;
+
+impl<'a> Arms<'a> {
+    /// Collects them. An arm that failed at the reference too says nothing, unless this machine sees the host.
+    pub fn new(evidence: &Evidence<'a>) -> Self {
+        Self {
+            own: arm(evidence, ParArm::OwnUrl),
+            egress: ParArm::EGRESS
+                .iter()
+                .filter_map(|kind| arm(evidence, *kind))
+                .filter(|arm| arm.control.is_some() || arm.got == Got::Reached || unasked(evidence, arm.arm))
+                .collect(),
+            plc: plc(evidence),
+            app_view: evidence
+                .http(Role::Target, HttpPurpose::ResolveHandle)
+                .iter()
+                .find(|seen| seen.body.is_expected())
+                .map(Seen::id),
+        }
+    }
+
+    /// An arm by its kind.
+    pub fn get(&self, kind: ParArm) -> Option<&Arm<'a>> {
+        self.egress.iter().find(|arm| arm.arm == kind)
+    }
+
+    /// What the PDS reached, the IPv6-only host aside.
+    pub fn reached(&self) -> impl Iterator<Item = &Arm<'a>> {
+        self.egress.iter().filter(|arm| arm.got == Got::Reached && arm.arm != ParArm::Ipv6Only)
+    }
+}
+
+/// How much longer than the PDS's own limit on a look-up a failure must have taken to be another limit's.
+const LOOKUP_LIMIT_MS: u64 = 2_500;
+
+/// The cache-busted arm of a client, if it came as far as the fetch. The other requests about the same host that failed
+/// like it show how quick the failure can be.
+pub fn login<'a>(evidence: &Evidence<'a>, client: &str) -> Option<Arm<'a>> {
+    let (seen, stage) = evidence.par(Role::Target, Some(client), ParArm::CacheBusted)?;
+    let mut arm = build(evidence, seen, &stage)?;
+    if arm.spent >= LOOKUP_LIMIT_MS {
+        return Some(arm);
+    }
+    if let Some((named, Stage::DocumentNotObtained(_))) = evidence.par(Role::Target, Some(client), ParArm::AsNamed) {
+        arm.no_slower_than(spent(evidence, named.took()));
+    }
+    if let Some(Lookup::Failed(_, spent)) = did_web(evidence, &arm.host) {
+        arm.no_slower_than(spent);
+    }
+    Some(arm)
+}
+
+/// The request for the `did:web` of a client's host, which goes to the same place by another way.
+pub fn did_web(evidence: &Evidence<'_>, host: &str) -> Option<Lookup> {
+    // An old PDS asks who we are before it resolves anything: a DID that nobody has shows which it is.
+    let old = |id: Option<&Lookup>| id.is_none();
+    let of_host = |url: &str| url.ends_with(&format!("?did=did:web:{host}"));
+    let seen =
+        evidence.http(Role::Target, HttpPurpose::ProxyDidWeb).into_iter().find(|seen| of_host(&seen.body.url))?;
+    match seen.body.status {
+        Some(400) if mentions(seen.body.content.as_ref(), "proxy did") => Some(Lookup::Reached(seen.id())),
+        Some(500) => Some(Lookup::Failed(seen.id(), spent(evidence, seen.took()))),
+        Some(401) if !old(plc(evidence).as_ref()) => Some(Lookup::Reached(seen.id())),
+        _ => None,
+    }
+}
+
+fn plc(evidence: &Evidence<'_>) -> Option<Lookup> {
+    let ask = |role| evidence.http(role, HttpPurpose::ProxyPlc).into_iter().next();
+    let seen = ask(Role::Target)?;
+    let reached = |content: Option<&Content>| mentions(content, "could not resolve proxy did");
+    match seen.body.status {
+        Some(400) if reached(seen.body.content.as_ref()) => Some(Lookup::Reached(seen.id())),
+        // A directory that is down is down for the reference too.
+        Some(500)
+            if ask(Role::Reference)
+                .is_some_and(|there| there.body.status == Some(400) && reached(there.body.content.as_ref())) =>
+        {
+            Some(Lookup::Failed(seen.id(), spent(evidence, seen.took())))
+        }
+        // A PDS before 0.4.166 says 401 to everybody.
+        _ => None,
+    }
+}
+
+fn mentions(content: Option<&Content>, words: &str) -> bool {
+    matches!(content, Some(Content::XrpcError { message: Some(message), .. }) if message.contains(words))
+}
+
+fn arm<'a>(evidence: &Evidence<'a>, kind: ParArm) -> Option<Arm<'a>> {
+    let (seen, stage) = evidence.par(Role::Target, None, kind)?;
+    build(evidence, seen, &stage)
+}
+
+fn build<'a>(evidence: &Evidence<'a>, seen: Seen<'a, ParFact>, stage: &Stage) -> Option<Arm<'a>> {
+    let kind = seen.body.arm;
+    let host = host_of(&seen.body.client)?;
+    let there = evidence.reference().and_then(|_| evidence.par(Role::Reference, Some(&seen.body.client), kind));
+    let by_reference = there.filter(|(_, stage)| stage.reached_host() == Some(true)).map(|(seen, _)| seen.id());
+    let same_question = by_reference.is_some() && evidence.reference_is_strong();
+    let from_here = || {
+        let connects = evidence.all_connects().iter();
+        let mut good = connects.filter(|seen| {
+            seen.body.host.as_str() == host && seen.body.failure.is_none() && seen.body.role == Role::Egress
+        });
+        good.next().map(Seen::id)
+    };
+    let mut arm = Arm {
+        arm: kind,
+        got: Got::of(stage, kind)?,
+        spent: spent(evidence, seen.took()),
+        published: published(evidence, kind, &host),
+        control: by_reference.or_else(from_here),
+        same_question,
+        host,
+        seen,
+    };
+    arm.settle();
+    Some(arm)
+}
+
+/// Nobody else was asked the same: then a default host may be taken to be there.
+fn unasked(evidence: &Evidence<'_>, kind: ParArm) -> bool {
+    evidence.reference().is_none_or(|_| evidence.par(Role::Reference, None, kind).is_none())
+}
+
+/// What a request took beyond the way there and back.
+fn spent(evidence: &Evidence<'_>, took: u64) -> u64 {
+    took.saturating_sub(evidence.par_base(Role::Target))
+}
+
+/// What DNS says here; where it was not asked, what the arm is chosen for.
+fn published(evidence: &Evidence<'_>, kind: ParArm, host: &str) -> (usize, usize) {
+    let addresses = evidence.addresses(host);
+    let count = |family| addresses.iter().filter(|addr| Family::of(**addr) == family).count().min(ADDRESSES);
+    match (count(Family::V4), count(Family::V6)) {
+        (0, 0) => match kind {
+            ParArm::Ipv4Only => (1, 0),
+            ParArm::Ipv6Only => (0, 1),
+            _ => (1, 1),
+        },
+        known => known,
+    }
+}

@@ -1,0 +1,208 @@
+//! Two single hosts that the PDS cannot get at: an application whose edge turns its address away, and the PDS's own
+//! public name.
+
+use pdsdoctor_probes::{
+    fact::{FactId, FailureKind, Role},
+    http_fact::HttpPurpose,
+    par_fact::ParArm,
+};
+
+use super::{Found, Rule};
+use crate::diagnose::{
+    Cause, Code, Confidence, Impact, Remedy, Scope,
+    arms::{self, Arms, Got},
+    evidence::{Evidence, Line, host_of},
+    par_stage::{FetchFailure, Refusal, Stage},
+};
+
+pub(super) const RULE: Rule = Rule { codes: &[Code::EdgeBotChallengeOutbound, Code::NatHairpin], judge };
+
+fn judge(evidence: &Evidence<'_>, found: &mut Found) {
+    for client in evidence.clients() {
+        found.causes.extend(turned_away(evidence, client));
+    }
+    found.causes.extend(hairpin(evidence));
+}
+
+/// What edges say to addresses they do not like: reason phrases of 401, 403, 429, 451 and 503, and what stands on
+/// their pages. A plain 404 is none of them.
+const TURNED_AWAY: &[&str] = &[
+    "forbidden",
+    "unauthorized",
+    "too many requests",
+    "unavailable for legal reasons",
+    "service unavailable",
+    "access denied",
+    "attention required",
+    "just a moment",
+    "challenge",
+    "http 403",
+    "status 403",
+    "http 429",
+    "status 429",
+];
+
+/// The application's server answers this PDS otherwise than everybody else (failure catalogue no. 33).
+fn turned_away(evidence: &Evidence<'_>, client: &str) -> Option<Cause> {
+    let (seen, stage) = evidence.par(Role::Target, Some(client), ParArm::CacheBusted)?;
+    let text = seen.body.description.as_deref().or(seen.body.error.as_deref())?.to_ascii_lowercase();
+    let suffix = text.rsplit_once("\": ").map_or(text.as_str(), |(_, suffix)| suffix);
+    let is_turned_away = match stage {
+        Stage::DocumentRefused(Refusal::Status) => TURNED_AWAY.iter().any(|words| suffix.contains(words)),
+        Stage::DocumentRefused(Refusal::NotJson) => suffix.contains("html"),
+        Stage::DocumentRefused(Refusal::Redirect) => true,
+        _ => false,
+    };
+    if !is_turned_away {
+        return None;
+    }
+    let fetched: Vec<FactId> = evidence
+        .http(Role::Client, HttpPurpose::ClientDocument)
+        .iter()
+        .filter(|seen| seen.body.url.as_str() == client && seen.body.is_expected())
+        .map(|seen| seen.id())
+        .collect();
+    let there = evidence.reference().and_then(|_| evidence.par(Role::Reference, Some(client), ParArm::CacheBusted));
+    let by_reference = there.filter(|(_, stage)| stage.obtained_document() == Some(true));
+    // Whoever is turned away everywhere is not turned away: the application is broken.
+    if by_reference.is_none() && (evidence.reference_is_strong() || fetched.is_empty()) {
+        return None;
+    }
+    let host = host_of(client)?;
+    let name = evidence.name();
+    let said = suffix.trim().to_owned();
+    let both = by_reference.is_some() && evidence.reference_is_strong() && !fetched.is_empty();
+    let confidence = if both { Confidence::Confirmed } else { Confidence::Likely };
+    let summary = format!(
+        "Logins to {host} fail at {name}: the app's server turns this PDS's address away ({said}), while it answers others. Your PDS is not at fault."
+    );
+    let mut cause = Cause::new(Code::EdgeBotChallengeOutbound, Impact::Broken, confidence, summary)
+        .scope(Scope::host(&host))
+        .saw(format!("{host} to the PDS: {said}"))
+        .because([seen.id()])
+        .because(fetched.iter().cloned())
+        .settle(format!("curl -i {client} on the PDS's own machine"));
+    if let (Some((theirs, stage)), Some(reference)) = (&by_reference, evidence.reference()) {
+        cause = cause.because([theirs.id()]).contrast(
+            format!("the same login request (PAR) for {client}"),
+            format!("{name}: {said}"),
+            format!("{reference}: {}", stage.words()),
+        );
+    }
+    if !fetched.is_empty() {
+        cause = cause.contrast(
+            format!("{client}, fetched from two places"),
+            format!("{name}: {said}"),
+            "this machine: the document",
+        );
+    }
+    Some(
+        cause
+            .remedy(Remedy::new(
+                "Ask the app's operators to let PDSes fetch this address, whatever network they are in",
+                [format!("show them, from the PDS's machine:  curl -i {client}     # cf-mitigated: challenge?")],
+                evidence.verify(),
+            ))
+            .remedy(
+                Remedy::new(
+                    "Meanwhile: let the PDS's requests leave by another address, if the machine has one",
+                    ["a VPN or another provider's address for outgoing traffic; an allow list at the app is the cure"],
+                    evidence.verify(),
+                )
+                .disruptive()
+                .undo("the old default route"),
+            ),
+    )
+}
+
+/// A fetch that took longer than this was held up by something else, a clogged resolver say, and so may be the one
+/// about the own name, which is not waited for longer than 4 s.
+const PROMPT_MS: u64 = 2_000;
+
+/// Everybody reaches the PDS but itself (failure catalogue no. 27).
+fn hairpin(evidence: &Evidence<'_>) -> Option<Cause> {
+    let (seen, stage) = evidence.par(Role::Target, None, ParArm::OwnUrl)?;
+    let host = host_of(&seen.body.client)?;
+    if evidence.host() != Some(host.as_str()) {
+        return None;
+    }
+    let addresses = evidence.addresses(&host);
+    let dual = addresses.iter().any(|addr| addr.is_ipv4()) && addresses.iter().any(|addr| addr.is_ipv6());
+    // A failure without a reason and at once may be the PDS's refusal of a private address, which a local answer to
+    // the own name gives: then there is no hairpin, and no fault.
+    let (sure, how) = match stage {
+        Stage::NoRoute(FailureKind::Timeout) => (true, "no answer in 4 s"),
+        Stage::DocumentNotObtained(FetchFailure::Silence) => (true, "no answer in 10 s"),
+        Stage::DocumentNotObtained(FetchFailure::Refused) => (true, "refused"),
+        Stage::DocumentNotObtained(FetchFailure::Certificate) => {
+            (true, "somebody else's certificate, the router's perhaps")
+        }
+        Stage::DocumentNotObtained(FetchFailure::AttemptCap) if dual => (false, "no connection"),
+        _ => return None,
+    };
+    let (localhost, base) = evidence.par(Role::Target, None, ParArm::Localhost)?;
+    if !base.is_expected(ParArm::Localhost) {
+        return None;
+    }
+    // From outside all is well, and the PDS's way out works.
+    let lines = evidence.target_lines();
+    let is_well = |line: &Line<'_>| {
+        let certificate = line.tls.and_then(|tls| tls.body.certificate.as_ref());
+        line.is_pds() && certificate.is_some_and(|certificate| evidence.accepts(certificate))
+    };
+    if lines.is_empty() || !lines.iter().all(is_well) {
+        return None;
+    }
+    let arms = Arms::new(evidence);
+    let logins = evidence.clients();
+    let reached = logins
+        .iter()
+        .filter_map(|client| arms::login(evidence, client))
+        .chain(arms.egress.iter().cloned())
+        .find(|arm| arm.got == Got::Reached && arm.spent <= PROMPT_MS)?;
+    let there = evidence.reference().and_then(|_| evidence.par(Role::Reference, None, ParArm::OwnUrl));
+    let there = there.filter(|(_, stage)| stage.reached_host() == Some(true));
+    let confirmed = sure && there.is_some() && evidence.reference_is_strong();
+    let confidence = if confirmed { Confidence::Confirmed } else { Confidence::Likely };
+    let summary = format!(
+        "{host} cannot reach its own public name, though everybody else can: pdsadmin and apps in the same network will fail."
+    );
+    let mut cause = Cause::new(Code::NatHairpin, Impact::Risk, confidence, summary)
+        .scope(Scope::host(&host))
+        .saw(format!("the PDS, made to fetch from https://{host}/: {how}"))
+        .because([seen.id(), localhost.id(), reached.seen.id()])
+        .because(lines.iter().flat_map(Line::ids))
+        .settle(format!("curl -sv https://{host}/xrpc/_health on the PDS's own machine"))
+        .contrast(format!("https://{host}/ from two places"), format!("the PDS itself: {how}"), "this machine: answers")
+        .contrast("the same PDS, its own name and another host", format!("{host}: {how}"), reached.line());
+    if let (Some((theirs, _)), Some(reference)) = (&there, evidence.reference()) {
+        cause = cause.because([theirs.id()]).contrast(
+            "a PDS and its own name",
+            format!("{host}: {how}"),
+            format!("{reference}: reaches itself"),
+        );
+    }
+    Some(
+        cause
+            .remedy(
+                Remedy::new(
+                    "Tell the PDS's machine that the name is at home",
+                    [format!(
+                        "echo '127.0.0.1 {host}' | sudo tee -a /etc/hosts     # on the host, not in the container"
+                    )],
+                    evidence.verify(),
+                )
+                .undo("remove the line from /etc/hosts"),
+            )
+            .remedy(Remedy::new(
+                "Or switch on NAT loopback (hairpin NAT) on the router, which also serves the other machines at home",
+                [format!("then, on the PDS's machine: curl -sv https://{host}/xrpc/_health")],
+                evidence.verify(),
+            ))
+            .remedy(Remedy::new(
+                "Meanwhile run admin commands against the local port",
+                ["docker exec pds goat pds admin --pds-host http://localhost:3000 --help"],
+                evidence.verify(),
+            )),
+    )
+}

@@ -1,0 +1,163 @@
+//! Remedies for the PDS's way out. What is done to Node is only what Node's own model says would cure every theory
+//! that fits.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::diagnose::{
+    Code, Remedy,
+    arms::{
+        Arm,
+        theory::{Theory, V6},
+    },
+    evidence::Evidence,
+    node_model::{
+        Address, Options, Path, Release, Remedy as Cure, Runtime, Situation, Undici, candidates, order::Libc,
+    },
+};
+
+/// A round trip that Node's timer does not allow for.
+const FAR_MS: u64 = 350;
+
+/// What to do, best first.
+pub(super) fn remedies(evidence: &Evidence<'_>, code: Code, app: &Arm<'_>, theories: &[Theory]) -> Vec<Remedy> {
+    let verify = evidence.verify();
+    let own = |title: &str, steps: Vec<String>| Remedy::new(title, steps, verify.clone());
+    let host = &app.host;
+    let resolver = || {
+        own(
+            "Give the PDS's container a resolver that works",
+            vec![
+                "docker compose:  dns: [1.1.1.1, 9.9.9.9]    # for the pds service".to_owned(),
+                "docker compose up -d".to_owned(),
+            ],
+        )
+        .disruptive()
+        .undo("remove the line, docker compose up -d")
+    };
+    let enter =
+        |command: &str| format!("sudo nsenter -t $(sudo docker inspect -f '{{{{.State.Pid}}}}' pds) -n {command}");
+    match code {
+        Code::NodeHe250ms => cures(&verify, theories, &[]),
+        Code::V6BlackholeEgress | Code::V6UlaIntoHole => {
+            cures(&verify, theories, &[Cure::RepairIpv6, Cure::RemoveIpv6])
+        }
+        Code::DnsContainerResolverDead | Code::DnsContainerResolverFlaky => vec![
+            own(
+                "See which resolver the PDS has, and what it says",
+                vec!["sudo docker exec pds cat /etc/resolv.conf".to_owned(), enter(&format!("getent ahosts {host}"))],
+            ),
+            resolver(),
+        ],
+        Code::DnsSplitHorizonSsrf => vec![
+            own(
+                "See what the PDS's resolver says: a private address (10., 192.168., 100.64., fd…) is refused",
+                vec![enter(&format!("getent ahosts {host}"))],
+            ),
+            resolver(),
+        ],
+        Code::EgressTlsIntercepted => vec![own(
+            "Let the PDS's traffic pass the proxy or filter that opens TLS untouched; its issuer says whose it is",
+            vec![enter(&format!(
+                "openssl s_client -connect {host}:443 -servername {host} </dev/null | grep -i issuer"
+            ))],
+        )],
+        Code::MtuContainerOverTunnel => vec![
+            own(
+                "See how large a packet may be",
+                vec![enter(&format!("ping -c1 -M do -s 1372 {host}")), "ip link | grep -o 'mtu [0-9]*'".to_owned()],
+            ),
+            own(
+                "Let TCP agree on packets that fit the tunnel",
+                vec![
+                    "sudo iptables -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu"
+                        .to_owned(),
+                ],
+            )
+            .undo("the same line with -D in place of -A"),
+        ],
+        _ => vec![own(
+            "Let the PDS out: find the rule that stops TCP 443, on this machine, its router or at its provider",
+            vec![
+                enter(&format!("curl -4 -sv -o /dev/null https://{host}/")),
+                "sudo nft list ruleset | grep -iE 'drop|reject'     # and ufw status, the cloud's outbound rules"
+                    .to_owned(),
+                format!("only {host}? its operators may block this machine's address: ask them"),
+            ],
+        )],
+    }
+}
+
+/// What Node's model recommends for every theory, the preferred ones first.
+fn cures(verify: &str, theories: &[Theory], preferred: &[Cure]) -> Vec<Remedy> {
+    let helps = |cure: Cure| {
+        theories.iter().filter_map(|theory| situation(theory.v6)).all(|(situation, options)| {
+            [Libc::Glibc, Libc::Musl].iter().all(|libc| {
+                let release = Release::new(20, 20, 0);
+                let runtime =
+                    Runtime { release, undici: Undici::of(release), libc: *libc, options, repaired_v6_ms: None };
+                candidates(&situation, &runtime).iter().any(|it| it.remedy == cure && it.recommendable())
+            })
+        })
+    };
+    let mut cures: Vec<Cure> = Cure::ALL.into_iter().filter(|cure| helps(*cure)).collect();
+    cures.sort_by_key(|cure| !preferred.contains(cure));
+    cures.into_iter().filter_map(|cure| words(cure, verify)).collect()
+}
+
+/// A far host as the theory has it, and the options of Node with which it fails.
+fn situation(v6: V6) -> Option<(Situation, Options)> {
+    let far = Address::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), Path::Connects { after_ms: FAR_MS });
+    let other = |path| Address::new(IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)), path);
+    let (addresses, options) = match v6 {
+        V6::NoRoute => (vec![far, other(Path::fails(0, "ENETUNREACH"))], Options::default()),
+        V6::HoleBehindV4 => (vec![far, other(Path::Silent)], Options::default()),
+        V6::Hole => (vec![other(Path::Silent), far], Options { auto_select: Some(false), ..Options::default() }),
+        V6::Works | V6::Unasked | V6::Rejected => return None,
+    };
+    Some((Situation { addresses, caller_limit_ms: Some(10_000), ..Situation::default() }, options))
+}
+
+fn words(cure: Cure, verify: &str) -> Option<Remedy> {
+    let restart = "sudo systemctl restart pds";
+    let remedy = match cure {
+        Cure::AttemptTimeout => Remedy::new(
+            "Give each connection attempt of the PDS 5 s",
+            ["NODE_OPTIONS=--network-family-autoselection-attempt-timeout=5000    # in /pds/pds.env", restart],
+            verify,
+        )
+        .disruptive()
+        .undo("remove the line and restart"),
+        Cure::RepairIpv6 => Remedy::new(
+            "Give the PDS IPv6 that works",
+            [
+                "ip -6 route show default; ip -6 addr show scope global     # on its machine: are there any?",
+                "sysctl net.ipv6.conf.all.forwarding net.ipv6.conf.all.accept_ra     # 1 and 1: the router is ignored",
+                "sudo pdsdoctor check     # on the PDS's machine: names the setting",
+            ],
+            verify,
+        ),
+        Cure::RemoveIpv6 => Remedy::new(
+            "Or take IPv6 away from the PDS altogether",
+            [
+                "docker compose:  sysctls: [net.ipv6.conf.all.disable_ipv6=1]    # for the pds service",
+                "docker compose up -d",
+            ],
+            verify,
+        )
+        .disruptive()
+        .undo("remove the line, docker compose up -d"),
+        Cure::Ipv4Only => Remedy::new(
+            "Or let Node use IPv4 only: both flags or neither",
+            [
+                "NODE_OPTIONS=\"--dns-result-order=ipv4first --no-network-family-autoselection\"    # in /pds/pds.env",
+                restart,
+            ],
+            verify,
+        )
+        .disruptive()
+        .undo("remove the line and restart"),
+        // It cures only where the C library drops the family; and halves are never recommended.
+        Cure::RemoveIpv6FromInterface | Cure::Ipv4FirstAlone | Cure::NoAutoSelectAlone => return None,
+    };
+    Some(remedy)
+}

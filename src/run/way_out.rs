@@ -1,0 +1,204 @@
+//! The PDS's way out, seen through what it can be made to fetch and to look up without an account. Sent where a
+//! login fails or takes its time, and where the user names hosts for it: a healthy PDS is not bothered.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use pdsdoctor_probes::{
+    fact::{Family, ProbeName, Role},
+    http_fact::HttpPurpose,
+    limits,
+    outside::{
+        fetch,
+        par::{self, ParRequest},
+        tcp,
+    },
+    par_fact::ParFact,
+};
+use tokio::{sync::watch, task::JoinSet};
+
+use super::{
+    Context,
+    addresses::addresses,
+    clients::{Clients, https_host},
+    random,
+};
+use crate::{
+    diagnose::par_stage::{Stage, stage},
+    egress::EgressHost,
+};
+
+/// A login that the PDS has not answered this long after it answered the request for which it fetches nothing is
+/// not going well: a fetch over 300 ms takes four round trips, 1.2 s.
+pub(super) const OVERDUE: Duration = Duration::from_millis(1_500);
+
+/// A handle that is not the target's own and is there as long as the network is: its AppView's.
+const FOREIGN_HANDLE: &str = "bsky.app";
+
+/// A method that nobody has (`com.example` is reserved for examples): it is never called, as the PDS resolves
+/// where it would go and then asks who we are.
+const NO_METHOD: &str = "/xrpc/com.example.pdsdoctor.probe";
+
+/// Something that the target's answers decide, for both sides: whether the way out is to be examined, and whether a
+/// login failed.
+pub(super) struct Decision(watch::Sender<Option<bool>>);
+
+impl Decision {
+    /// Not made yet; made at once where the user wants it anyway.
+    pub(super) fn new(wanted: bool) -> Self {
+        Self(watch::Sender::new(wanted.then_some(true)))
+    }
+
+    /// Makes it, unless it is made.
+    pub(super) fn make(&self, wanted: bool) {
+        self.0.send_if_modified(|made| {
+            made.is_none() && {
+                *made = Some(wanted);
+                true
+            }
+        });
+    }
+
+    /// Waits for it.
+    pub(super) async fn made(&self) -> bool {
+        let mut made = self.0.subscribe();
+        made.wait_for(Option::is_some).await.is_ok_and(|made| *made == Some(true))
+    }
+}
+
+/// The PDS did not get the document, or whoever stands before it gave up waiting.
+pub(super) fn has_failed(answer: &ParFact) -> bool {
+    // The time does not matter for this question.
+    match stage(answer, 0, 0) {
+        Stage::DocumentNotObtained(_) | Stage::NoRoute(_) => true,
+        Stage::NotAPds => answer.status == Some(504),
+        _ => false,
+    }
+}
+
+/// Everything about the way out, once it is wanted. `request` makes the PAR for a host.
+pub(super) async fn examine(
+    context: &Arc<Context>,
+    clients: &Clients,
+    role: Role,
+    pds: (&str, IpAddr),
+    room: usize,
+    request: impl Fn(&EgressHost) -> ParRequest,
+) {
+    if !context.way_out.made().await {
+        return;
+    }
+    let hosts: Vec<&EgressHost> = context.options.egress_hosts.iter().take(room).collect();
+    if role == Role::Target && hosts.is_empty() {
+        let (why, needs) = if room == 0 {
+            ("the applications named leave no login request (PAR) for other hosts", "a run with one application")
+        } else {
+            ("--no-third-party: no host was named for the PDS's way out", "--egress-host FAMILY=URL")
+        };
+        context.net.not_measured(ProbeName::Par, why, needs);
+    }
+    let pars = hosts.iter().map(|host| {
+        let request = request(host);
+        async move {
+            par::par(&context.net, &request).await;
+        }
+    });
+    let pars = futures_util::future::join_all(pars);
+    let from_here = async {
+        // Once is enough: the reference is asked about the same hosts.
+        if role == Role::Target {
+            futures_util::future::join_all(hosts.iter().map(|host| look(context, &host.url))).await;
+        }
+    };
+    tokio::join!(pars, from_here, lookups(context, clients, role, pds));
+}
+
+/// The host as this machine sees it: is it there, and which families has it?
+async fn look(context: &Arc<Context>, url: &str) {
+    let Some((host, port)) = https_host(url) else { return };
+    let mut addrs = addresses(context, ProbeName::Par, Role::Egress, &host, port);
+    let (mut tried, mut tasks) = (Vec::new(), JoinSet::new());
+    while let Some(addr) = addrs.recv().await {
+        // One of each family shows that it is there.
+        if !context.can_try(addr) || tried.contains(&Family::of(addr)) {
+            continue;
+        }
+        tried.push(Family::of(addr));
+        let (context, host) = (Arc::clone(context), host.clone());
+        tasks.spawn(async move {
+            drop(tcp::connect(&context.net, ProbeName::Par, Role::Egress, &host, addr, port).await);
+        });
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+/// What the PDS looks up for anybody: a DID at the PLC directory, one at the application's host, a foreign handle.
+async fn lookups(context: &Arc<Context>, clients: &Clients, role: Role, (origin, addr): (&str, IpAddr)) {
+    let net = &context.net;
+    let proxied = |purpose, did: String| async move {
+        // The PDS takes no notice of the query; whoever reads the fact does.
+        let url = format!("{origin}{NO_METHOD}?did={did}");
+        let request = fetch::Request { role, purpose, url: &url, addr, limit: limits::LOOKUP };
+        fetch::get_proxied(net, ProbeName::Par, &request, &format!("{did}#pdsdoctor")).await;
+    };
+    let third_parties = !context.options.no_third_party;
+    let plc = async {
+        if third_parties {
+            proxied(HttpPurpose::ProxyPlc, nobodys_did()).await;
+        }
+    };
+    let app = clients.all.iter().find_map(|client| https_host(&client.id).filter(|(_, port)| *port == 443));
+    // The PDS keeps what it finds there; where it cannot fetch from the host, that is nothing.
+    let web = async {
+        if let Some((host, _)) = app
+            && role == Role::Target
+            && context.login_failed.made().await
+        {
+            proxied(HttpPurpose::ProxyDidWeb, format!("did:web:{host}")).await;
+        }
+    };
+    let handle = async {
+        if third_parties {
+            let url = format!("{origin}/xrpc/com.atproto.identity.resolveHandle?handle={FOREIGN_HANDLE}");
+            let purpose = HttpPurpose::ResolveHandle;
+            let request = fetch::Request { role, purpose, url: &url, addr, limit: limits::LOOKUP };
+            fetch::get(net, ProbeName::Par, &request).await;
+        }
+    };
+    tokio::join!(plc, web, handle);
+}
+
+/// A well-formed `did:plc` (24 characters of base32) that nobody has.
+fn nobodys_did() -> String {
+    const BASE32: &[u8] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let halves = [random(), random()];
+    let letters = halves.iter().flat_map(|half| (0..12).map(move |index| (half >> (5 * index)) & 31));
+    let name: String =
+        letters.filter_map(|letter| BASE32.get(usize::try_from(letter).ok()?)).map(|b| char::from(*b)).collect();
+    format!("did:plc:{name}")
+}
+
+#[cfg(test)]
+mod tests {
+    use pdsdoctor_probes::identifier;
+
+    use super::*;
+
+    #[test]
+    fn nobodys_did_is_well_formed() {
+        let did = nobodys_did();
+        assert!(identifier::is_did(&did) && did.len() == "did:plc:".len() + 24, "{did}");
+        assert_ne!(did, nobodys_did());
+    }
+
+    #[tokio::test]
+    async fn a_decision_is_made_once() {
+        let decision = Decision::new(false);
+        decision.make(true);
+        decision.make(false);
+        assert!(decision.made().await);
+        assert!(Decision::new(true).made().await);
+        let decision = Decision::new(false);
+        decision.make(false);
+        assert!(!decision.made().await);
+    }
+}
