@@ -94,6 +94,7 @@ pub fn worlds() -> Vec<(&'static str, World)> {
         ("no autoselection", inside_node::noautoselect()),
         ("not restarted", inside_node::not_restarted()),
         ("proven", inside_node::proven()),
+        ("with a log", inside_node::with_log()),
         ("Node aborts", inside_node::aborting()),
         ("no wildcard", handles::without_wildcard()),
         (

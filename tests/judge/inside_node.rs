@@ -4,6 +4,7 @@ use pdsdoctor::diagnose::{Cause, Code, Confidence, Impact, Verdict, evidence::Ev
 use pdsdoctor_probes::{
     fact::{FactBody, FailureKind, Family, ProbeName, Role, Vantage},
     host_fact::Range,
+    log_fact::{LogCode, LogError, LogFact},
     process_fact::{
         ConfinementKind, EnvFileFact, Libc, NodeArm, NodeFetchFact, NodeVersion, NodeVersionSource, ProcessFact,
     },
@@ -536,4 +537,55 @@ fn an_experiment_that_says_otherwise() {
         world.inside(&container(), ProbeName::WithNode, FactBody::NodeFetch(body));
     });
     finds(&world, Code::NodeHe250ms, Impact::Broken, Confidence::Confirmed);
+}
+
+/// The PDS's log of the app's host, so many minutes before the check.
+fn logged(world: World, code: LogCode, minutes: i64) -> World {
+    let error = LogError {
+        logger: t("pds:oauth"),
+        host: Some(t(APP)),
+        code,
+        count: 12,
+        last_ms: Some(NOW * 1_000 - minutes * 60_000),
+    };
+    let body = LogFact { source: t("pds.log"), lines: 400, errors: vec![error], ..LogFact::default() };
+    world.with(|world| world.push(ProbeName::PdsLog, 3, FactBody::Log(body)))
+}
+
+pub(crate) fn with_log() -> World {
+    logged(first_field_report(), LogCode::TimedOut, 3)
+}
+
+#[test]
+fn the_log_names_the_hidden_reason() {
+    let cause = finds(&with_log(), Code::NodeHe250ms, Impact::Broken, Confidence::Confirmed);
+    let line = cause.seen.iter().find(|line| line.contains("pds.log")).unwrap();
+    assert!(line.contains("ETIMEDOUT for tangled.org, 12 times, last 3 minutes before"), "{line}");
+    // A reason that has nothing to do with time weakens it, unless it is an old one.
+    let world = logged(first_field_report(), LogCode::NonUnicast, 3);
+    let cause = finds_among(&world.judge(), Code::NodeHe250ms);
+    assert_eq!(cause.confidence, Confidence::Likely);
+    assert!(!cause.against.is_empty());
+    let old = logged(first_field_report(), LogCode::NonUnicast, 3 * 24 * 60);
+    finds(&old, Code::NodeHe250ms, Impact::Broken, Confidence::Confirmed);
+    // A copy of the log on a laptop says it from outside.
+    let text = not_obtained("");
+    let world = healthy().pars(Role::Target, (400, "invalid_client_metadata", &text), 350);
+    let judged = logged(world, LogCode::CertificateExpired, 3).finds(
+        Code::OauthClientMetadataEgress,
+        Impact::Broken,
+        Confidence::Confirmed,
+    );
+    assert!(judged.diagnosis.causes[0].seen.iter().any(|line| line.contains("CERT_HAS_EXPIRED")), "{}", judged.show());
+    // A log without a fault that shows is no fault.
+    logged(healthy(), LogCode::TimedOut, 3).is_well();
+}
+
+#[test]
+fn the_log_has_nodes_last_words() {
+    let error = LogError { logger: t("node"), host: None, code: LogCode::NodeAborted, count: 2, last_ms: None };
+    let body = LogFact { source: t("pds.log"), lines: 400, errors: vec![error], ..LogFact::default() };
+    let world = |world: World| world.with(|world| world.push(ProbeName::PdsLog, 3, FactBody::Log(body.clone())));
+    world(aborting()).finds(Code::VerNodeCrashesPds, Impact::Degraded, Confidence::Confirmed);
+    world(machine()).never_says(Code::VerNodeCrashesPds);
 }

@@ -13,6 +13,7 @@ use super::{
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Scope,
     evidence::Evidence,
+    hidden::{Hidden, hidden},
     inside::{Fate, fate},
     node_model::{AttemptEnd, Path, Prediction, Remedy, ResultOrder},
     rules::{Found, Rule, list},
@@ -27,8 +28,11 @@ pub(in crate::diagnose::rules) const RULE: Rule = Rule {
 fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     for host in situation::hosts(evidence) {
         let Some(story) = situation::of(evidence, &host) else { continue };
-        let seen =
-            Seen { observed: situation::observed(evidence, &host), experiment: Experiment::of(evidence, &story) };
+        let seen = Seen {
+            observed: situation::observed(evidence, &host),
+            experiment: Experiment::of(evidence, &story),
+            hidden: hidden(evidence, &host),
+        };
         match mechanism(evidence, &story) {
             Some(mechanism) => found.cause(cause(evidence, &story, &mechanism, &seen)),
             None if seen.experiment.shows_the_timer() => {
@@ -51,6 +55,7 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
 /// What was seen of the PDS itself, beside the model.
 struct Seen<'a> {
     observed: Option<Observed<'a>>,
+    hidden: Option<Hidden>,
     experiment: Experiment<'a>,
 }
 
@@ -171,6 +176,14 @@ fn cause(evidence: &Evidence<'_>, story: &Story<'_>, mechanism: &Mechanism, seen
     cause = contrast(cause, story, mechanism, reading, &would);
     cause = beside(cause, &would, seen.observed.as_ref(), &story.place());
     cause = seen.experiment.beside(cause, !would.works());
+    if let Some(hidden) = &seen.hidden {
+        cause = cause.saw(hidden.line.clone());
+        if hidden.agrees(&would) {
+            cause = cause.because([hidden.id.clone()]);
+        } else if hidden.is_of_another_kind() {
+            cause = cause.against([hidden.id.clone()]);
+        }
+    }
     if cause.confidence != Confidence::Confirmed && cause.settle.is_none() {
         cause =
             cause.settle(format!("the PDS's own Node, with and without the remedy: {} --with-node", evidence.verify()));
@@ -194,7 +207,10 @@ fn code(mechanism: &Mechanism, reading: &Reading) -> Code {
 /// How bad, and how sure. What Node itself did outweighs what the PDS was seen to do, and that outweighs the model.
 fn weigh(story: &Story<'_>, mechanism: &Mechanism, would: &Prediction, seen: &Seen<'_>) -> (Impact, Confidence) {
     let (impact, confidence) = by_model(story, mechanism, would, seen.observed.as_ref());
+    // The PDS's own log may name a reason that is no matter of time.
+    let contradicted = seen.hidden.as_ref().is_some_and(|hidden| !would.works() && hidden.is_of_another_kind());
     let confidence = confidence.min(story.at_most());
+    let confidence = if contradicted { confidence.min(Confidence::Likely) } else { confidence };
     let lossy = matches!(mechanism, Mechanism::LostSyn { .. });
     match seen.experiment.fails() {
         // One fetch that got through says little of a path that loses a packet now and then.
