@@ -69,10 +69,10 @@ impl Fact {
             FactBody::Forwarding(_) => "i".to_owned(),
             FactBody::NameFiles(_) => "j".to_owned(),
             FactBody::RouterAdvertisement(f) => format!("k {}", f.interface),
-            FactBody::EnvFile(f) => format!("m {}", f.path),
-            FactBody::Log(f) => format!("n {}", f.source),
-            FactBody::NodeFetch(f) => format!("o {} {:?}", f.url, f.arm),
             FactBody::Hops(f) => format!("l {}", address_key(f.destination)),
+            FactBody::EnvFile(f) => format!("m {}", f.path),
+            FactBody::NodeFetch(f) => format!("n {} {:?}", f.url, f.arm),
+            FactBody::Log(f) => format!("o {}", f.source),
         };
         // The body itself comes last, so that even facts alike in all else have one order.
         let body = serde_json::to_string(&self.body).unwrap_or_default();
@@ -158,12 +158,12 @@ pub enum ProbeName {
     NameFiles,
     /// The way out: connections from this machine and from the PDS's container.
     Egress,
+    /// The address that this machine has to the world, and the first routers on the way out.
+    Position,
     /// The PDS's own Node, with and without remedies. Only if it is asked for.
     WithNode,
     /// The end of the PDS's log: its container's, or the file that was named.
     PdsLog,
-    /// The address that this machine has to the world, and the first routers on the way out.
-    Position,
 }
 
 impl ProbeName {
@@ -189,9 +189,9 @@ impl ProbeName {
                 | Self::RouterAdvertisement
                 | Self::NameFiles
                 | Self::Egress
+                | Self::Position
                 | Self::WithNode
                 | Self::PdsLog
-                | Self::Position
         )
     }
 }
@@ -333,14 +333,14 @@ pub enum FactBody {
     NameFiles(NameFilesFact),
     /// A listen for router advertisements.
     RouterAdvertisement(RouterAdvertisementFact),
+    /// The routers nearest to this machine.
+    Hops(HopsFact),
     /// A file of settings.
     EnvFile(EnvFileFact),
     /// The end of the PDS's log.
     Log(LogFact),
     /// One fetch by the PDS's own Node.
     NodeFetch(NodeFetchFact),
-    /// The routers nearest to this machine.
-    Hops(HopsFact),
 }
 
 /// Which source address the kernel would use towards a global destination of one family.

@@ -132,9 +132,11 @@ pub struct Scope {
 
 impl Scope {
     /// The same, or the same seen once from outside and once at a place inside.
-    fn is_also(&self, other: &Self) -> bool {
-        let place = self.vantage == other.vantage || self.vantage.is_none() || other.vantage.is_none();
-        place && self.host.is_some() && self.host == other.host && self.family == other.family || self == other
+    pub fn is_also(&self, other: &Self) -> bool {
+        let placeless = |scope: &Self| Self { vantage: None, ..scope.clone() };
+        let (a, b) = (placeless(self), placeless(other));
+        let twice_seen = self.vantage.is_some() != other.vantage.is_some();
+        self == other || twice_seen && (a.covers(&b) || b.covers(&a))
     }
 
     /// Everything in `other` lies within this scope.

@@ -5,6 +5,9 @@ use std::cmp::Reverse;
 
 use super::{Cause, Code, Confidence, Impact, Symptom, evidence::number};
 
+/// More experiments than this prove nothing more to a tired reader.
+const CONTRASTS: usize = 4;
+
 /// Puts symptoms under their causes and sorts.
 pub fn rank(mut findings: Vec<Cause>) -> Vec<Cause> {
     findings.sort_by_key(order);
@@ -22,11 +25,9 @@ pub fn rank(mut findings: Vec<Cause>) -> Vec<Cause> {
                     first.remedies = std::mem::take(&mut later.remedies);
                 }
                 first.scope.vantage = first.scope.vantage.take().or(later.scope.vantage.take());
-                for contrast in later.contrast {
-                    if !first.contrast.contains(&contrast) {
-                        first.contrast.push(contrast);
-                    }
-                }
+                later.contrast.retain(|contrast| !first.contrast.contains(contrast));
+                first.contrast.append(&mut later.contrast);
+                first.contrast.truncate(CONTRASTS);
                 first.because.append(&mut later.because);
                 first.against.append(&mut later.against);
                 later.seen.retain(|line| !first.seen.contains(line));

@@ -120,7 +120,7 @@ mod linux {
             let mut known = context.bridge.known.subscribe();
             if known.wait_for(|known| known.complete).await.is_ok()
                 && context.measures(ProbeName::PdsLog)
-                && let Some(process) = pdses(context, &survey).first()
+                && let Some(process) = ours(context, &survey).first()
             {
                 inside::container_log(&context.net, &how, &process.fact).await;
             }
@@ -165,21 +165,13 @@ mod linux {
         }
     }
 
-    /// The PDSes that the target may be: those with its host name, or the only one.
-    pub(super) fn pdses<'a>(context: &Context, survey: &'a Survey) -> Vec<&'a inside::PdsProcess> {
-        let host = context.found().target.host.clone();
-        let is_named = |process: &&inside::PdsProcess| host.is_some() && process.fact.hostname == host;
-        let named: Vec<_> = survey.processes.iter().filter(is_named).collect();
-        if named.is_empty() && survey.processes.len() == 1 { survey.processes.iter().collect() } else { named }
-    }
-
     /// The PDS, asked on its own machine.
     async fn local(context: &Context, survey: &Survey) {
         if !context.measures(ProbeName::PdsProcess) {
             return;
         }
         let host = context.found().target.host.clone();
-        let pds = pdses(context, survey);
+        let pds = ours(context, survey);
         let own_port = async {
             if let Some(pds) = pds.first() {
                 inside::own_port(&context.net, pds).await;
@@ -213,7 +205,7 @@ mod linux {
         if !context.measures(ProbeName::Egress) || nobody {
             return;
         }
-        let pds = pdses(context, survey);
+        let pds = ours(context, survey);
         let mut places = vec![Place::here()];
         places.extend(pds.iter().filter_map(|process| process.place.clone()));
         places.dedup_by(|later, first| (&later.vantage, &later.files) == (&first.vantage, &first.files));
@@ -221,6 +213,14 @@ mod linux {
         let patience = inside::PATIENCE.min(rest(&context.net, context.options.timeout));
         let manner = Manner { patience, third_parties: !context.options.no_third_party, sudo: how.sudo() };
         inside::egress(&context.net, &places, &hosts, &manner).await;
+    }
+
+    /// The PDSes that the target may be: those with its host name, or the only one.
+    pub(super) fn ours<'a>(context: &Context, survey: &'a Survey) -> Vec<&'a inside::PdsProcess> {
+        let host = context.found().target.host.clone();
+        let is_named = |process: &&inside::PdsProcess| host.is_some() && process.fact.hostname == host;
+        let named: Vec<_> = survey.processes.iter().filter(is_named).collect();
+        if named.is_empty() && survey.processes.len() == 1 { survey.processes.iter().collect() } else { named }
     }
 
     /// What is left of the run, less a moment for the end.

@@ -6,7 +6,7 @@ use pdsdoctor_probes::{
     process_fact::{NodeArm, ProcessFact},
 };
 
-use super::{Context, linux::pdses};
+use super::{Context, linux::ours};
 use crate::{
     diagnose::node_model::{Options, Release, Remedy},
     run::clients::DOCUMENTS,
@@ -21,7 +21,7 @@ pub(super) async fn examine(context: &Context, survey: &Survey, how: &InsideOpti
     if !options.with_node || !context.measures(ProbeName::WithNode) {
         return;
     }
-    let Some(process) = pdses(context, survey).into_iter().next() else {
+    let Some(process) = ours(context, survey).into_iter().next() else {
         let needs = "the PDS on this machine: --pid or --container";
         context.net.not_measured(ProbeName::WithNode, "--with-node: no process of the PDS was found", needs);
         return;

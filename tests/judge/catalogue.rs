@@ -16,7 +16,7 @@ use pdsdoctor_probes::{
 use crate::{
     handles,
     host::{container, machine, machine_host_network},
-    inside_node, inside_paths, inside_v6, login, names, outbound, reach, side, tls, web,
+    inside_node, inside_paths, inside_v6, inside_ways, login, names, outbound, reach, side, tls, web,
     world::{ALICE_DID, APP, PDS, PDS_V4, PDS_V6, World, alert, answer, healthy, no_answer, not_obtained, t},
 };
 
@@ -160,12 +160,12 @@ pub fn worlds() -> Vec<(&'static str, World)> {
         ("networkd forwards", inside_v6::networkd(machine())),
         ("route has run out", machine_host_network().without_v6_route(&Vantage::Here)),
         ("accept_ra by hand", machine_host_network().at_boot("net/ipv6/conf/eth0/accept_ra", None)),
-        ("black hole", inside_v6::black_hole(machine_host_network()).pars(Role::Target, refused, 10_100)),
-        ("private hole", inside_v6::ula(machine()).pars(Role::Target, refused, 10_100)),
-        ("private hole, unnoticed", inside_v6::ula(machine())),
+        ("black hole", inside_ways::black_hole(machine_host_network()).pars(Role::Target, refused, 10_100)),
+        ("private hole", inside_ways::ula(machine()).pars(Role::Target, refused, 10_100)),
+        ("private hole, unnoticed", inside_ways::ula(machine())),
         ("container without IPv6", machine().far(&container(), Family::V4, 320)),
-        ("visitors masked", inside_v6::masked(machine())),
-        ("IPv4 alone listens", inside_v6::v4_only("nginx")),
+        ("visitors masked", inside_ways::masked(machine())),
+        ("IPv4 alone listens", inside_ways::v4_only("nginx")),
     ]
     .into_iter()
     .chain(outbound::faults())

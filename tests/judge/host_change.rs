@@ -154,11 +154,11 @@ impl World {
                 body.failure = failure.map(fail);
                 fact.took_ms = took_ms;
             }
-            FactBody::Http(body) if fact.vantage == *at && gone && body.addr.is_some_and(&which) => {
-                // What is asked once is asked where it can be.
-                if fact.probe == ProbeName::OauthDiscovery {
-                    body.addr = Some(ip(if body.role == Role::Target { PDS_V4 } else { REF_V4 }));
-                }
+            // What is asked once is asked where it can be.
+            FactBody::Http(body)
+                if fact.probe == ProbeName::OauthDiscovery && gone && body.addr.is_some_and(&which) =>
+            {
+                body.addr = Some(ip(if body.role == Role::Target { PDS_V4 } else { REF_V4 }));
             }
             _ => {}
         });
@@ -175,11 +175,10 @@ impl World {
     /// A place without IPv6: no public address, no default route, every connection fails at once.
     #[must_use]
     pub fn without_v6(self, at: &Vantage) -> Self {
-        self.without_v6_route(at).there(at, |fact| match &mut fact.body {
-            FactBody::Interface(body) => {
+        self.without_v6_route(at).there(at, |fact| {
+            if let FactBody::Interface(body) = &mut fact.body {
                 body.addresses.retain(|found| found.addr.is_ipv4() || found.range != Range::Global);
             }
-            _ => {}
         })
     }
 

@@ -10,6 +10,7 @@ mod host_change;
 mod inside_node;
 mod inside_paths;
 mod inside_v6;
+mod inside_ways;
 mod invariants;
 mod login;
 mod mutants;

@@ -85,6 +85,10 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
 /// Why the lack of IPv6 matters for a host: IPv4 alone is slower than Node waits, or a login fails as it
 /// does then.
 fn harm(evidence: &Evidence<'_>, host: &Tried<'_>) -> Option<(String, Vec<FactId>)> {
+    // The PDS fetched from it just now: nothing is wrong, whatever the times.
+    if super::fetched(evidence, host.host) == Some(true) {
+        return None;
+    }
     if let (Some(ms), Some(cap)) = (host.v4_ms(), cap_ms(evidence))
         && ms >= cap
     {

@@ -5,11 +5,6 @@ pub(super) mod hole;
 pub(super) mod inbound;
 pub(super) mod masked;
 pub(super) mod names;
-pub(super) mod node;
-pub(super) mod node_options;
-mod node_proof;
-pub(super) mod node_version;
-mod node_words;
 pub(super) mod ports;
 pub(super) mod position;
 pub(super) mod ra;
@@ -31,3 +26,8 @@ fn fetched(evidence: &Evidence<'_>, host: &str) -> Option<bool> {
     // What was asked with a new query is true now; the other may come from a cache.
     stage(ParArm::CacheBusted).or_else(|| stage(ParArm::AsNamed))
 }
+pub(super) mod node;
+pub(super) mod node_options;
+mod node_proof;
+pub(super) mod node_version;
+mod node_words;

@@ -105,9 +105,10 @@ fn ignored_by_kernel(evidence: &Evidence<'_>, uplink: &Uplink<'_>) -> Option<Cau
         .because(uplink.ids())
         .because(forwarding);
     cause = spoken(cause, evidence, uplink);
-    let has = match left {
-        Some(left) => format!("this machine: {} is left, and no IPv6 default route", left.addr),
-        None => "this machine: no public IPv6 address, no IPv6 default route".to_owned(),
+    let has = match (left, uplink.public().first()) {
+        (Some(left), _) => format!("this machine: {} is left, and no IPv6 default route", left.addr),
+        (None, Some(fixed)) => format!("this machine: {}, and no IPv6 default route", fixed.addr),
+        (None, None) => "this machine: no public IPv6 address, no IPv6 default route".to_owned(),
     };
     cause = match uplink.heard() {
         Heard::Router(router) | Heard::Prefix(router) => cause.because(uplink.heard_id()).contrast(
@@ -184,10 +185,10 @@ fn spoken(mut cause: Cause, evidence: &Evidence<'_>, uplink: &Uplink<'_>) -> Cau
     let Some(seen) = evidence.inside().forwarding() else { return cause };
     let programs: Vec<&str> = seen.body.programs.iter().map(std::ops::Deref::deref).collect();
     if !programs.is_empty() {
-        cause = cause.saw(format!("forwarding is switched on by programs that run here: {}", list(programs)));
+        cause = cause.saw(format!("programs here that switch forwarding on: {}", list(programs)));
     }
     for file in seen.body.files.iter().take(3) {
-        cause = cause.saw(format!("forwarding is switched on by {file}"));
+        cause = cause.saw(format!("a file that switches forwarding on: {file}"));
     }
     if seen.body.programs.is_empty() && seen.body.files.is_empty() {
         cause = cause.saw(format!("what switched forwarding on at {} is not known", uplink.name));

@@ -178,8 +178,7 @@ fn not_at_next_boot(evidence: &Evidence<'_>, uplink: &Uplink<'_>) -> Option<Caus
     .because(uplink.ids())
     .contrast(format!("accept_ra of {name}, now and after the next boot"), "now: 2", then);
     if confidence != Confidence::Confirmed {
-        cause = cause
-            .settle("what sets it, if anything: grep -rs accept_ra /etc --include='*' (a script, a unit), or a boot");
+        cause = cause.settle("what sets it, if anything: grep -rs accept_ra /etc (a script, a unit), or a boot");
     }
     Some(cause.remedy(file_for(evidence, name)))
 }
