@@ -230,6 +230,17 @@ fn first_packets_that_get_lost() {
     assert!(text.contains("2 of them seconds more") && text.contains("mtr -rwc 100"), "{text}");
     finds(&lossy(1), Code::NodeHeLostSyn, Impact::Degraded, Confidence::Likely);
     finds(&lossy(1).fetch_fails(252), Code::NodeHeLostSyn, Impact::Broken, Confidence::Confirmed);
+    // Every one of them: the handshake that follows takes no longer than on a near path.
+    let always = machine().tries(&container(), &[1_020, 1_036, 1_023, 1_021, 1_030]).fetch_fails(252);
+    let cause = finds(&always, Code::NodeHeLostSyn, Impact::Broken, Confidence::Confirmed);
+    assert!(format!("{cause:?}").contains("after its packet is sent again"), "{cause:?}");
+    // As slow without a loss: then the handshake is slow too.
+    let slow = always.there(&container(), |fact| {
+        if matches!(&fact.body, FactBody::Tls(body) if body.sni.as_str() == APP) {
+            fact.took_ms = 1_100;
+        }
+    });
+    finds(&slow, Code::NodeHe250ms, Impact::Broken, Confidence::Confirmed);
     // A busy server scatters, and not in steps of a second.
     machine().tries(&container(), &[40, 130, 90, 210, 55]).never_says(Code::NodeHeLostSyn);
     machine().tries(&container(), &[40, 640, 90, 210, 55]).never_says(Code::NodeHeLostSyn);

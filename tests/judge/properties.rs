@@ -118,19 +118,11 @@ fn census(causes: &[Cause]) -> BTreeMap<Code, usize> {
     count
 }
 
-/// How often it must be there: the same code with the same scope is one finding, and what was seen of a host from
-/// outside is that of a place inside.
+/// How often it must be there: the same code with the same scope is one finding.
 fn distinct(found: &[Cause]) -> BTreeMap<Code, usize> {
     let mut seen: Vec<(Code, &Scope)> = found.iter().map(|cause| (cause.code, &cause.scope)).collect();
     seen.sort();
     seen.dedup();
-    let all = seen.clone();
-    seen.retain(|(code, scope)| {
-        let inside = |(other, place): &(Code, &Scope)| {
-            other == code && place.vantage.is_some() && (&place.host, place.family) == (&scope.host, scope.family)
-        };
-        scope.host.is_none() || scope.vantage.is_some() || !all.iter().any(inside)
-    });
     let mut count = BTreeMap::new();
     for (code, _) in seen {
         *count.entry(code).or_default() += 1;
