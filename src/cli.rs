@@ -105,6 +105,9 @@ pub struct Check {
     /// This process is the PDS
     #[arg(long, value_name = "PID", help_heading = HOST)]
     pid: Option<u32>,
+    /// Read the PDS's log too (JSON lines; its end): the errors that its answers leave out
+    #[arg(long, value_name = "FILE", help_heading = HOST)]
+    log: Option<PathBuf>,
     /// Also run the PDS's own Node program in the PDS's place, for one fetch of the app's metadata
     /// as it is and one with each remedy; never as root, nothing is changed
     #[arg(long, help_heading = HOST)]
@@ -295,6 +298,7 @@ impl Check {
             container: self.container.clone(),
             pid: self.pid,
             with_node: self.with_node,
+            log: self.log.clone(),
             resolve: self.resolve.clone(),
             nameservers: self.nameserver.clone(),
             timeout: Duration::from_secs(self.timeout),

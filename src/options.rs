@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -60,6 +61,8 @@ pub struct CheckOptions {
     pub pid: Option<u32>,
     /// `--with-node`: the PDS's own Node program is run.
     pub with_node: bool,
+    /// `--log`: the PDS's log.
+    pub log: Option<PathBuf>,
     /// `--resolve HOST:PORT:ADDR`, as curl.
     pub resolve: Vec<Resolve>,
     /// `--nameserver`.

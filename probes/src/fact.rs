@@ -13,6 +13,7 @@ use crate::{
         SourceFact, SysctlFact,
     },
     http_fact::HttpFact,
+    log_fact::LogFact,
     par_fact::ParFact,
     process_fact::{
         ContainerFact, ContainerNetworkFact, EngineFact, EnvFileFact, ListenersFact, NodeFetchFact, ProcessFact,
@@ -71,6 +72,7 @@ impl Fact {
             FactBody::Hops(f) => format!("l {}", address_key(f.destination)),
             FactBody::EnvFile(f) => format!("m {}", f.path),
             FactBody::NodeFetch(f) => format!("n {} {:?}", f.url, f.arm),
+            FactBody::Log(f) => format!("o {}", f.source),
         };
         // The body itself comes last, so that even facts alike in all else have one order.
         let body = serde_json::to_string(&self.body).unwrap_or_default();
@@ -160,6 +162,8 @@ pub enum ProbeName {
     Position,
     /// The PDS's own Node, with and without remedies. Only if it is asked for.
     WithNode,
+    /// The end of the PDS's log: its container's, or the file that was named.
+    PdsLog,
 }
 
 impl ProbeName {
@@ -187,6 +191,7 @@ impl ProbeName {
                 | Self::Egress
                 | Self::Position
                 | Self::WithNode
+                | Self::PdsLog
         )
     }
 }
@@ -332,6 +337,8 @@ pub enum FactBody {
     Hops(HopsFact),
     /// A file of settings.
     EnvFile(EnvFileFact),
+    /// The end of the PDS's log.
+    Log(LogFact),
     /// One fetch by the PDS's own Node.
     NodeFetch(NodeFetchFact),
 }

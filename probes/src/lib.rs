@@ -11,9 +11,11 @@ pub mod identifier;
 #[cfg(target_os = "linux")]
 pub mod inside;
 pub mod limits;
+pub mod log_fact;
 pub mod net;
 pub mod outside;
 pub mod par_fact;
+pub mod pds_log;
 pub mod process_fact;
 pub mod record;
 pub mod roots;

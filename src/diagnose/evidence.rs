@@ -6,6 +6,7 @@ use pdsdoctor_probes::{
     dns_fact::{DnsFact, DnsOutcome, DnsPurpose, RecordType, SystemDnsFact},
     fact::{ConnectFact, Fact, FactBody, FactId, FailureKind, Family, OwnNetworkFact, ProbeName, Role},
     http_fact::{Content, HttpFact, HttpPurpose},
+    log_fact::{LogCode, LogError, LogFact},
     par_fact::{ParArm, ParFact},
     record::{Run, TargetKind},
     tls_fact::{PathVerdict, TlsFact},
@@ -58,6 +59,7 @@ pub struct Evidence<'a> {
     tls: Vec<Seen<'a, TlsFact>>,
     http: Vec<Seen<'a, HttpFact>>,
     pars: Vec<Seen<'a, ParFact>>,
+    logs: Vec<Seen<'a, LogFact>>,
     inside: Inside<'a>,
 }
 
@@ -141,13 +143,15 @@ impl<'a> Evidence<'a> {
             tls: Vec::new(),
             http: Vec::new(),
             pars: Vec::new(),
+            logs: Vec::new(),
             inside: Inside::default(),
         };
         // A run may have been put together in any order: the ids say which it is.
         let mut facts: Vec<&Fact> = run.facts.iter().collect();
         facts.sort_by_key(|fact| (number(&fact.id), fact.id.0.as_str()));
         // What was measured inside answers other questions: these lists are the view from outside.
-        let (inside, outside): (Vec<&Fact>, Vec<&Fact>) = facts.into_iter().partition(|fact| fact.probe.is_inside());
+        let (inside, outside): (Vec<&Fact>, Vec<&Fact>) =
+            facts.into_iter().partition(|fact| fact.probe.is_inside() && fact.probe != ProbeName::PdsLog);
         evidence.inside = Inside::new(inside, run.target.host.as_deref());
         for fact in outside {
             match &fact.body {
@@ -158,6 +162,7 @@ impl<'a> Evidence<'a> {
                 FactBody::Tls(body) => evidence.tls.push(Seen { fact, body }),
                 FactBody::Http(body) => evidence.http.push(Seen { fact, body }),
                 FactBody::Par(body) => evidence.pars.push(Seen { fact, body }),
+                FactBody::Log(body) => evidence.logs.push(Seen { fact, body }),
                 _ => {}
             }
         }
@@ -533,6 +538,20 @@ impl<'a> Evidence<'a> {
             self.pars.iter().filter(|seen| seen.body.arm.is_login()).map(|seen| seen.body.client.as_str()).collect();
         let in_order = self.run.settings.client_ids.iter().map(std::ops::Deref::deref);
         in_order.filter(|id| ids.contains(id)).collect()
+    }
+
+    /// The last error that the PDS's own log has of a host: the reason that its answers leave out.
+    pub fn log_error(&self, host: &str) -> Option<(Seen<'a, LogFact>, &'a LogError)> {
+        let of_host = |seen: &Seen<'a, LogFact>| {
+            let mut errors = seen.body.errors.iter();
+            Some((*seen, errors.find(|error| error.host.as_deref() == Some(host))?))
+        };
+        self.logs.iter().filter_map(of_host).max_by_key(|(_, error)| error.last_ms)
+    }
+
+    /// Whether the log has an error of this kind, of whichever host.
+    pub fn log_code(&self, code: LogCode) -> Option<(Seen<'a, LogFact>, &'a LogError)> {
+        self.logs.iter().find_map(|seen| Some((*seen, seen.body.errors.iter().find(|error| error.code == code)?)))
     }
 
     /// Was a probe cut short or left out?

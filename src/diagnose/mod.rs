@@ -5,6 +5,7 @@ mod build;
 pub mod code;
 pub mod evidence;
 mod healthy;
+pub mod hidden;
 pub mod inside;
 pub mod judge;
 pub mod net_kinds;

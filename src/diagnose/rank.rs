@@ -11,15 +11,18 @@ const CONTRASTS: usize = 4;
 /// Puts symptoms under their causes and sorts.
 pub fn rank(mut findings: Vec<Cause>) -> Vec<Cause> {
     findings.sort_by_key(order);
-    // The same cause with the same scope found twice is one: the worst and surest of them.
+    // The same cause with the same scope found twice is one, as it is seen from outside and from inside: the worst
+    // and surest of them.
     let mut merged: Vec<Cause> = Vec::new();
     for mut later in findings {
         match merged.iter_mut().find(|first| first.code == later.code && first.scope.is_also(&later.scope)) {
             Some(first) => {
-                // Equally bad and equally sure, what was seen inside says more.
-                if (first.impact, first.confidence) == (later.impact, later.confidence) && first.scope.vantage.is_none()
-                {
+                // Of two that are alike, the one from inside knows the place; its remedies do in any case.
+                let inside = first.scope.vantage.is_none() && later.scope.vantage.is_some();
+                if inside && (first.impact, first.confidence) == (later.impact, later.confidence) {
                     std::mem::swap(first, &mut later);
+                } else if inside && later.impact > Impact::Risk {
+                    first.remedies = std::mem::take(&mut later.remedies);
                 }
                 first.scope.vantage = first.scope.vantage.take().or(later.scope.vantage.take());
                 later.contrast.retain(|contrast| !first.contrast.contains(contrast));

@@ -114,13 +114,18 @@ mod linux {
                 survey.listen(&context.net, &how, inside::LISTEN).await;
             }
         };
-        tokio::join!(
-            listening,
-            egress(context, &survey, &how),
-            local(context, &survey),
-            position(context),
-            with_node::examine(context, &survey, &how)
-        );
+        let node = with_node::examine(context, &survey, &how);
+        let log = async {
+            // After the login requests, so that their failures are in it.
+            let mut known = context.bridge.known.subscribe();
+            if known.wait_for(|known| known.complete).await.is_ok()
+                && context.measures(ProbeName::PdsLog)
+                && let Some(process) = ours(context, &survey).first()
+            {
+                inside::container_log(&context.net, &how, &process.fact).await;
+            }
+        };
+        tokio::join!(listening, egress(context, &survey, &how), local(context, &survey), position(context), node, log);
     }
 
     /// Why this is the PDS's machine; `None`: it is not, as far as can be seen.

@@ -177,6 +177,10 @@ async fn everything(context: Arc<Context>) {
         clients.finish().await;
     };
     tokio::join!(inside, outside);
+    // Last, so that the failures of this very run are in it.
+    if let (Some(log), true) = (&context.options.log, context.measures(ProbeName::PdsLog)) {
+        pdsdoctor_probes::pds_log::file(&context.net, log).await;
+    }
 }
 
 /// What to examine: what the user named, else the PDS on this machine.

@@ -16,7 +16,8 @@ use pdsdoctor_probes::{
 use crate::{
     handles,
     host::{container, machine, machine_host_network},
-    inside_node, inside_paths, inside_v6, inside_ways, login, names, outbound, reach, side, tls, web,
+    inside_node, inside_node_proof, inside_paths, inside_v6, inside_ways, login, names, outbound, reach, side, tls,
+    web,
     world::{ALICE_DID, APP, PDS, PDS_V4, PDS_V6, World, alert, answer, healthy, no_answer, not_obtained, t},
 };
 
@@ -93,7 +94,8 @@ pub fn worlds() -> Vec<(&'static str, World)> {
         ("ipv4first", inside_node::first_field_report().node_options(&["--dns-result-order=ipv4first"])),
         ("no autoselection", inside_node::noautoselect()),
         ("not restarted", inside_node::not_restarted()),
-        ("proven", inside_node::proven()),
+        ("proven", inside_node_proof::proven()),
+        ("with a log", inside_node_proof::with_log()),
         ("Node aborts", inside_node::aborting()),
         ("no wildcard", handles::without_wildcard()),
         (

@@ -8,6 +8,7 @@ mod handles;
 mod host;
 mod host_change;
 mod inside_node;
+mod inside_node_proof;
 mod inside_paths;
 mod inside_v6;
 mod inside_ways;

@@ -20,6 +20,7 @@ use crate::{
     fact::{FactBody, Failure, FailureKind, ProbeName},
     failure,
     net::Net,
+    pds_log,
     process_fact::{ContainerFact, ContainerNetworkFact, Engine, EngineFact, PublishedPort, Setting},
     secret::Secret,
     text::Text,
@@ -294,6 +295,23 @@ fn text(value: &Value, key: &str, limit: usize) -> Option<Text> {
     (!text.is_empty()).then(|| Text::limited(text, limit))
 }
 
+/// The end of a container's log, as its engine keeps it. The first engine that knows the container answers.
+pub(super) async fn log(sockets: &[PathBuf], id: &str) -> Option<Vec<u8>> {
+    if !is_name(id) {
+        return None;
+    }
+    let path = format!("/containers/{id}/logs?stdout=1&stderr=1&tail={LOG_LINES}");
+    for socket in sockets {
+        if let Ok((200, bytes)) = exchange(socket, &path).await {
+            return Some(pds_log::demultiplexed(&bytes));
+        }
+    }
+    None
+}
+
+/// The last lines of a container's log that are asked for: about as many as fit into what is read of an answer.
+const LOG_LINES: usize = 100;
+
 /// Why there is no answer.
 enum Trouble {
     /// No socket, or nobody behind it.
@@ -304,8 +322,17 @@ enum Trouble {
     Failed(Failure),
 }
 
-/// One `GET` on a connection of its own, bounded in time and in bytes.
+/// One `GET` of a document.
 async fn get(socket: &Path, path: &str) -> Result<(u16, Value), Trouble> {
+    let (status, bytes) = exchange(socket, path).await?;
+    let secret = Secret::new(bytes);
+    let document: Option<Value> = secret.judge(json::parse);
+    let broken = || Trouble::Failed(Failure::new(FailureKind::NotHttp, "the container engine's answer is not JSON"));
+    Ok((status, document.ok_or_else(broken)?))
+}
+
+/// One `GET` on a connection of its own, bounded in time and in bytes.
+async fn exchange(socket: &Path, path: &str) -> Result<(u16, Vec<u8>), Trouble> {
     let deadline = Instant::now() + QUESTION;
     let late = |_| Trouble::Failed(failure::timeout(QUESTION, "the answer of the container engine"));
     let stream = timeout_at(deadline, UnixStream::connect(socket)).await.map_err(late)?;
@@ -340,10 +367,7 @@ async fn get(socket: &Path, path: &str) -> Result<(u16, Value), Trouble> {
     if let Some(failure) = read.failure {
         return Err(Trouble::Failed(failure));
     }
-    let secret = Secret::new(read.bytes);
-    let document: Option<Value> = secret.judge(json::parse);
-    let broken = || Trouble::Failed(Failure::new(FailureKind::NotHttp, "the container engine's answer is not JSON"));
-    Ok((status, document.ok_or_else(broken)?))
+    Ok((status, read.bytes))
 }
 
 #[cfg(test)]

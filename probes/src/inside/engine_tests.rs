@@ -117,3 +117,22 @@ async fn names_cannot_change_the_path() {
     }
     assert!(matches!(container(&testing::net(), &["/nonexistent".into()], "pds").await, Err(Missing::NoEngine)));
 }
+
+#[tokio::test]
+async fn the_end_of_a_containers_log() {
+    let line = r#"{"time":1,"name":"pds:oauth","err":{"message":"for \"https://app.example/\": ETIMEDOUT topsecret"}}"#;
+    let mut body = vec![1, 0, 0, 0];
+    body.extend(u32::try_from(line.len()).expect("short").to_be_bytes());
+    body.extend(line.as_bytes());
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+    let whole = [head.into_bytes(), body].concat();
+    let (_folder, sockets) = engine(move |path| {
+        assert_eq!(path, "/containers/pds/logs?stdout=1&stderr=1&tail=100");
+        whole.clone()
+    });
+    let bytes = log(&sockets, "pds").await.expect("a log");
+    let fact = pds_log::read("x", &bytes);
+    assert_eq!(fact.errors[0].host.as_deref(), Some("app.example"));
+    assert!(!format!("{fact:?}").contains("topsecret"));
+    assert!(log(&sockets, "../images").await.is_none());
+}

@@ -35,5 +35,5 @@ pub use egress::{ATTEMPTS, EgressHost, Manner, PATIENCE, egress};
 pub use local::{IMAGE_PORT, own_front, own_port};
 pub use namespace::Namespace;
 pub use position::{ECHO, echo, hops};
-pub use survey::{HostReason, InsideOptions, PdsProcess, Place, Survey, is_pds_host, survey};
+pub use survey::{HostReason, InsideOptions, PdsProcess, Place, Survey, container_log, is_pds_host, survey};
 pub use with_node::with_node;

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     fact::{FactBody, ProbeName, Vantage},
     net::Net,
+    pds_log,
     process_fact::{ConfinementKind, Engine, FoundBy, ProcessFact},
     text::Text,
 };
@@ -114,6 +115,21 @@ impl Survey {
             let why = format!("router advertisements: {error}");
             net.not_measured(ProbeName::RouterAdvertisement, &why, &options.sudo());
         }
+    }
+}
+
+/// Reads the end of the log of the PDS's container from its engine. Records a [`crate::log_fact::LogFact`].
+pub async fn container_log(net: &Net, options: &InsideOptions, process: &ProcessFact) {
+    let engine = match process.confinement.kind {
+        ConfinementKind::Docker => Engine::Docker,
+        ConfinementKind::Podman => Engine::Podman,
+        _ => return,
+    };
+    let Some(id) = process.confinement.id.as_deref() else { return };
+    let job = net.at(process.own_view()).begin(ProbeName::PdsLog, "the container's log");
+    if let Some(bytes) = engine::log(&options.sockets(engine), id).await {
+        let name = process.confinement.name.as_deref().unwrap_or(id);
+        job.finish(FactBody::Log(pds_log::read(&format!("of the container {name}"), &bytes)));
     }
 }
 

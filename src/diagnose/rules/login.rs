@@ -20,6 +20,7 @@ use super::{
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Seen, host_of},
+    hidden::hidden,
     par_stage::{FetchFailure, Refusal, Stage},
 };
 
@@ -278,6 +279,9 @@ fn not_obtained(evidence: &Evidence<'_>, main: &Arm<'_>, named: Option<&Arm<'_>>
     }
     if let Some(line) = time_line(&reading, spent) {
         cause = cause.saw(line);
+    }
+    if let Some(hidden) = hidden(evidence, &host) {
+        cause = cause.saw(hidden.line).because([hidden.id]);
     }
     if let Some(named) = named.filter(|named| named.stage.obtained_document() == Some(true)) {
         cause = cause

@@ -96,11 +96,15 @@ fn explain(evidence: &Evidence<'_>, app: &Arm<'_>, arms: &Arms<'_>, theories: &[
         let mut cause = Cause::new(*code, Impact::Broken, confidence, summary(evidence, *code, app, &of_code))
             .scope(Scope::host(&app.host));
         cause = shown(evidence, cause, app, arms);
+        // Where the facts of an experiment are missing, nothing is proven.
+        if cause.contrast.is_empty() {
+            cause.confidence = cause.confidence.min(Confidence::Likely);
+        }
         if !alone {
             let others = codes.iter().filter(|other| *other != code).map(|other| other.to_string());
             cause = cause.saw(format!("from outside this looks the same as {}", list(others)));
         }
-        if confidence != Confidence::Confirmed {
+        if cause.confidence != Confidence::Confirmed {
             cause = cause.settle(settle(evidence));
         }
         for remedy in words::remedies(evidence, *code, app, &of_code) {
@@ -117,7 +121,8 @@ fn explain(evidence: &Evidence<'_>, app: &Arm<'_>, arms: &Arms<'_>, theories: &[
 
 /// `sudo` on the PDS's machine sees what can only be guessed from here.
 fn settle(evidence: &Evidence<'_>) -> String {
-    format!("sudo {} on the PDS's own machine", evidence.verify())
+    let sudo = if evidence.inside().is_empty() { "sudo " } else { "" };
+    format!("{sudo}{} on the PDS's own machine", evidence.verify())
 }
 
 /// A theory that stands alone is likely. A contrast that nothing else explains makes it sure.

@@ -91,6 +91,13 @@ fn inside(body: &FactBody) -> String {
         FactBody::Engine(f) => {
             format!("{}: {}", f.engine, outcome(f.failure.as_ref(), f.version.as_deref().unwrap_or("answers")))
         }
+        FactBody::Log(f) => {
+            let errors = f.errors.iter().take(4).map(|error| {
+                let host = error.host.as_deref().unwrap_or("no host");
+                format!("{} for {host} ({} times)", error.code.words(), error.count)
+            });
+            format!("the log {}, {} lines: {}", f.source, f.lines, list(errors.collect()))
+        }
         FactBody::NodeFetch(f) => {
             let words = match (f.status, &f.code, &f.failure) {
                 (Some(status), ..) => format!("HTTP {status}"),

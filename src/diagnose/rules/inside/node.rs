@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use pdsdoctor_probes::fact::{Family, Role};
+use pdsdoctor_probes::fact::{ConnectFact, Family, Role};
 
 use super::{
     node_proof::Experiment,
@@ -13,7 +13,9 @@ use super::{
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Scope,
     evidence::Evidence,
-    node_model::{Path, Prediction, Remedy, ResultOrder},
+    hidden::{Hidden, hidden},
+    inside::{Fate, fate},
+    node_model::{AttemptEnd, Path, Prediction, Remedy, ResultOrder},
     rules::{Found, Rule, list},
     situation::{self, Measured, NEAR_MS, Observed, Reading, Story, outcome_words},
 };
@@ -26,9 +28,12 @@ pub(in crate::diagnose::rules) const RULE: Rule = Rule {
 fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     for host in situation::hosts(evidence) {
         let Some(story) = situation::of(evidence, &host) else { continue };
-        let seen =
-            Seen { observed: situation::observed(evidence, &host), experiment: Experiment::of(evidence, &story) };
-        match mechanism(&story) {
+        let seen = Seen {
+            observed: situation::observed(evidence, &host),
+            experiment: Experiment::of(evidence, &story),
+            hidden: hidden(evidence, &host),
+        };
+        match mechanism(evidence, &story) {
             Some(mechanism) => found.cause(cause(evidence, &story, &mechanism, &seen)),
             None if seen.experiment.shows_the_timer() => {
                 found.cause(cause(evidence, &story, &Mechanism::Unforeseen, &seen));
@@ -50,6 +55,7 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
 /// What was seen of the PDS itself, beside the model.
 struct Seen<'a> {
     observed: Option<Observed<'a>>,
+    hidden: Option<Hidden>,
     experiment: Experiment<'a>,
 }
 
@@ -81,10 +87,22 @@ enum Mechanism {
     },
 }
 
-fn mechanism(story: &Story<'_>) -> Option<Mechanism> {
+/// The rest stays silent, as does IPv6 to every other host: that is a hole where the PDS is, and a cause of its own.
+fn is_hole(evidence: &Evidence<'_>, story: &Story<'_>, reading: &Reading) -> bool {
+    let last = reading.now.attempts.last();
+    let waits = last.is_some_and(|last| last.end == AttemptEnd::Abandoned && last.address.is_ipv6());
+    let others = evidence.inside().tries(&story.at, Family::V6, Some(&story.host));
+    let silent = |seen: &ConnectFact| fate(seen.failure.as_ref()) == Fate::Silent;
+    waits && !others.is_empty() && others.iter().all(|seen| silent(seen.body))
+}
+
+fn mechanism(evidence: &Evidence<'_>, story: &Story<'_>) -> Option<Mechanism> {
     let failing = story.readings.iter().find(|reading| !reading.now.works());
     let Some(reading) = failing else { return works_now(story) };
     if reading.selects() {
+        if is_hole(evidence, story, reading) {
+            return None;
+        }
         let wronged = *reading.wronged().first()?;
         return patient(reading).works().then_some(Mechanism::Cap { wronged });
     }
@@ -158,6 +176,14 @@ fn cause(evidence: &Evidence<'_>, story: &Story<'_>, mechanism: &Mechanism, seen
     cause = contrast(cause, story, mechanism, reading, &would);
     cause = beside(cause, &would, seen.observed.as_ref(), &story.place());
     cause = seen.experiment.beside(cause, !would.works());
+    if let Some(hidden) = &seen.hidden {
+        cause = cause.saw(hidden.line.clone());
+        if hidden.agrees(&would) {
+            cause = cause.because([hidden.id.clone()]);
+        } else if hidden.is_of_another_kind() {
+            cause = cause.against([hidden.id.clone()]);
+        }
+    }
     if cause.confidence != Confidence::Confirmed && cause.settle.is_none() {
         cause =
             cause.settle(format!("the PDS's own Node, with and without the remedy: {} --with-node", evidence.verify()));
@@ -181,7 +207,10 @@ fn code(mechanism: &Mechanism, reading: &Reading) -> Code {
 /// How bad, and how sure. What Node itself did outweighs what the PDS was seen to do, and that outweighs the model.
 fn weigh(story: &Story<'_>, mechanism: &Mechanism, would: &Prediction, seen: &Seen<'_>) -> (Impact, Confidence) {
     let (impact, confidence) = by_model(story, mechanism, would, seen.observed.as_ref());
+    // The PDS's own log may name a reason that is no matter of time.
+    let contradicted = seen.hidden.as_ref().is_some_and(|hidden| !would.works() && hidden.is_of_another_kind());
     let confidence = confidence.min(story.at_most());
+    let confidence = if contradicted { confidence.min(Confidence::Likely) } else { confidence };
     let lossy = matches!(mechanism, Mechanism::LostSyn { .. });
     match seen.experiment.fails() {
         // One fetch that got through says little of a path that loses a packet now and then.

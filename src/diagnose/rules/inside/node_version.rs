@@ -2,7 +2,7 @@
 //! `Assertion failed: (env) != nullptr` in `RemoveEnvironmentCleanupHook`; not with 24.18.0. `node_object_wrap.h` has the
 //! hook since 24.19, and better-sqlite3 13 does without).
 
-use pdsdoctor_probes::process_fact::ContainerFact;
+use pdsdoctor_probes::{log_fact::LogCode, process_fact::ContainerFact};
 
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy, Scope,
@@ -39,8 +39,15 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     let container = evidence.inside().containers().find(of_process);
     let restarts = container.filter(|seen| seen.body.restarts > 0 && !seen.body.oom_killed);
     let aborted = container.filter(|seen| seen.body.exit_code == Some(ABORTED));
-    let impact = if restarts.or(aborted).is_some() { Impact::Degraded } else { Impact::Risk };
-    let confidence = if node.major == SEEN_IN { Confidence::Likely } else { Confidence::Possible };
+    let logged = evidence.log_code(LogCode::NodeAborted);
+    let impact = if logged.is_some() || restarts.or(aborted).is_some() { Impact::Degraded } else { Impact::Risk };
+    let confidence = if logged.is_some() {
+        Confidence::Confirmed
+    } else if node.major == SEEN_IN {
+        Confidence::Likely
+    } else {
+        Confidence::Possible
+    };
     let summary = format!(
         "The PDS may abort now and then: Node {node} and its database module, better-sqlite3 {module}, do not go together."
     );
@@ -49,8 +56,15 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
         .because([process.id()])
         .saw(format!(
             "Node {node}: the hook is there since {SINCE}; better-sqlite3 {module}: {MODULE_WITHOUT} does without"
-        ))
-        .settle("the PDS's log at a restart: `Assertion failed: (env) != nullptr`");
+        ));
+    cause = match logged {
+        Some((log, error)) => cause.because([log.id()]).contrast(
+            "Node and its database module",
+            format!("here, by the PDS's log: `{}`, {} times", error.code.words(), error.count),
+            "Node 24.18.0 with the same module: not seen to abort",
+        ),
+        None => cause.settle("the PDS's log at a restart: `Assertion failed: (env) != nullptr`"),
+    };
     if let Some(container) = restarts.or(aborted) {
         cause = cause
             .because([container.id()])
