@@ -105,6 +105,10 @@ pub struct Check {
     /// This process is the PDS
     #[arg(long, value_name = "PID", help_heading = HOST)]
     pid: Option<u32>,
+    /// Also run the PDS's own Node program in the PDS's place, for one fetch of the app's metadata
+    /// as it is and one with each remedy; never as root, nothing is changed
+    #[arg(long, help_heading = HOST)]
+    with_node: bool,
     /// Use only IPv4
     #[arg(short = '4', conflicts_with = "only_v6", help_heading = NETWORK)]
     only_v4: bool,
@@ -270,6 +274,9 @@ impl Check {
         if self.host_probes == HostProbes::Never && (self.container.is_some() || self.pid.is_some()) {
             return Err("--container and --pid are for the probes that --host-probes never leaves out".to_owned());
         }
+        if self.host_probes == HostProbes::Never && self.with_node {
+            return Err("--with-node is for the probes that --host-probes never leaves out".to_owned());
+        }
         let given = !self.client_id.is_empty();
         Ok(CheckOptions {
             input: self.target.clone().unwrap_or_default(),
@@ -287,6 +294,7 @@ impl Check {
             host_probes: self.host_probes,
             container: self.container.clone(),
             pid: self.pid,
+            with_node: self.with_node,
             resolve: self.resolve.clone(),
             nameservers: self.nameserver.clone(),
             timeout: Duration::from_secs(self.timeout),

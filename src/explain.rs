@@ -173,6 +173,7 @@ pub fn summary(probe: ProbeName) -> &'static str {
         ProbeName::NameFiles => "on the PDS's machine: resolv.conf, hosts and their like",
         ProbeName::Egress => "on the PDS's machine: the way out, from container and host",
         ProbeName::Position => "on the PDS's machine: its address to the world, the first routers",
+        ProbeName::WithNode => "on the PDS's machine, with --with-node: fetches by its own Node",
     }
 }
 

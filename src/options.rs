@@ -58,6 +58,8 @@ pub struct CheckOptions {
     pub container: Option<String>,
     /// `--pid`: this process is the PDS.
     pub pid: Option<u32>,
+    /// `--with-node`: the PDS's own Node program is run.
+    pub with_node: bool,
     /// `--resolve HOST:PORT:ADDR`, as curl.
     pub resolve: Vec<Resolve>,
     /// `--nameserver`.

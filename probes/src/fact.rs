@@ -14,7 +14,9 @@ use crate::{
     },
     http_fact::HttpFact,
     par_fact::ParFact,
-    process_fact::{ContainerFact, ContainerNetworkFact, EngineFact, ListenersFact, ProcessFact},
+    process_fact::{
+        ContainerFact, ContainerNetworkFact, EngineFact, EnvFileFact, ListenersFact, NodeFetchFact, ProcessFact,
+    },
     text::Text,
     tls_fact::TlsFact,
 };
@@ -67,6 +69,8 @@ impl Fact {
             FactBody::NameFiles(_) => "j".to_owned(),
             FactBody::RouterAdvertisement(f) => format!("k {}", f.interface),
             FactBody::Hops(f) => format!("l {}", address_key(f.destination)),
+            FactBody::EnvFile(f) => format!("m {}", f.path),
+            FactBody::NodeFetch(f) => format!("n {} {:?}", f.url, f.arm),
         };
         // The body itself comes last, so that even facts alike in all else have one order.
         let body = serde_json::to_string(&self.body).unwrap_or_default();
@@ -154,6 +158,8 @@ pub enum ProbeName {
     Egress,
     /// The address that this machine has to the world, and the first routers on the way out.
     Position,
+    /// The PDS's own Node, with and without remedies. Only if it is asked for.
+    WithNode,
 }
 
 impl ProbeName {
@@ -180,6 +186,7 @@ impl ProbeName {
                 | Self::NameFiles
                 | Self::Egress
                 | Self::Position
+                | Self::WithNode
         )
     }
 }
@@ -323,6 +330,10 @@ pub enum FactBody {
     RouterAdvertisement(RouterAdvertisementFact),
     /// The routers nearest to this machine.
     Hops(HopsFact),
+    /// A file of settings.
+    EnvFile(EnvFileFact),
+    /// One fetch by the PDS's own Node.
+    NodeFetch(NodeFetchFact),
 }
 
 /// Which source address the kernel would use towards a global destination of one family.

@@ -39,7 +39,8 @@ pub struct ProcessFact {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub node: Option<NodeVersion>,
     /// The flags in its `NODE_OPTIONS`, as it was started. Values other than numbers and those of
-    /// the network flags are left out.
+    /// the network flags are left out. A single quote before a flag is kept, for Node drops it and all
+    /// that follows; `?` stands for a first word that is no flag.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub node_options: Vec<Text>,
     /// The flags on its command line before the script, likewise. They win over `NODE_OPTIONS`.
@@ -48,6 +49,12 @@ pub struct ProcessFact {
     /// Its C library: glibc and musl sort and filter addresses differently.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub libc: Option<Libc>,
+    /// The version of the database module that it runs with (better-sqlite3).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub database_module: Option<Text>,
+    /// The version of the package `@atproto/pds` that it runs.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub package: Option<Text>,
     /// Its environment could be read.
     pub environment_read: bool,
     /// `PDS_HOSTNAME`, if it has the form of a host name.
@@ -311,6 +318,25 @@ pub struct ContainerFact {
     /// Name servers given to it in particular.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub dns: Vec<Text>,
+    /// The flags in the `NODE_OPTIONS` that it was made with, as in [`ProcessFact::node_options`].
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub node_options: Vec<Text>,
+}
+
+/// A file of settings for a PDS. Of its values only what holds no secret is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EnvFileFact {
+    /// Its path.
+    pub path: Text,
+    /// The flags in its `NODE_OPTIONS`, as in [`ProcessFact::node_options`], without quotes around the whole.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub node_options: Vec<Text>,
+    /// Its `PDS_HOSTNAME`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub hostname: Option<Text>,
+    /// Seconds since it was changed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub changed_s: Option<u64>,
 }
 
 /// A published port.
@@ -346,6 +372,56 @@ pub struct ContainerNetworkFact {
     /// The bridge on the host.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub bridge: Option<Text>,
+}
+
+/// One fetch by the PDS's own Node program, in the PDS's place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeFetchFact {
+    /// How Node was set.
+    pub arm: NodeArm,
+    /// The address asked for.
+    pub url: Text,
+    /// The `NODE_OPTIONS` it was given.
+    pub node_options: Text,
+    /// The HTTP status, if an answer came.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub status: Option<u16>,
+    /// How long the fetch took, by Node's own clock.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ms: Option<u64>,
+    /// The code of the error, if none came.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub code: Option<Text>,
+    /// The errors of the single attempts behind it: code and address.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub inner: Vec<Text>,
+    /// Why Node itself did not come so far.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub failure: Option<Text>,
+}
+
+/// How a Node was set for one fetch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema, Display)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum NodeArm {
+    /// With the network flags of the running PDS.
+    AsItIs,
+    /// With 5 s for each attempt.
+    AttemptTimeout,
+    /// With the pair that makes it try IPv4 only.
+    Ipv4Only,
+}
+
+impl NodeArm {
+    /// In words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::AsItIs => "as it is",
+            Self::AttemptTimeout => "with 5 s for each attempt",
+            Self::Ipv4Only => "with IPv4 only",
+        }
+    }
 }
 
 fn is_zero(number: &u32) -> bool {

@@ -228,16 +228,27 @@ impl Code {
             Self::PortTaken => BEHIND_OTHER_SERVER_OR_NONE,
             Self::Port2583Vs3000 => BEHIND_WRONG_PORT,
             Self::NatHairpin => UNREACHED_FROM_HOME,
+            // What was tried against it, and does not help, or never took effect.
+            Self::NodeIpv4firstNotEnough | Self::NodeNoautoselectBackfires => {
+                &[Self::NodeHe250ms, Self::OauthClientMetadataEgress, Self::LoginParFails]
+            }
+            Self::NodeOptionsNotApplied => &[
+                Self::NodeHe250ms,
+                Self::NodeHeLostSyn,
+                Self::NodeIpv4firstNotEnough,
+                Self::NodeNoautoselectBackfires,
+                Self::OauthClientMetadataEgress,
+                Self::LoginParFails,
+            ],
+            // Where Node's last hope swallows packets, its timer is not what fails.
+            Self::V6UlaIntoHole | Self::V6BlackholeEgress => {
+                &[Self::NodeHe250ms, Self::OauthClientMetadataEgress, Self::LoginParFails]
+            }
             Self::NodeHe250ms
             | Self::NodeHeLostSyn
-            | Self::NodeIpv4firstNotEnough
-            | Self::NodeNoautoselectBackfires
-            | Self::NodeOptionsNotApplied
             | Self::DnsContainerResolverDead
             | Self::DnsContainerResolverFlaky
             | Self::DnsSplitHorizonSsrf
-            | Self::V6UlaIntoHole
-            | Self::V6BlackholeEgress
             | Self::EgressTlsIntercepted
             | Self::MtuContainerOverTunnel
             | Self::EdgeBotChallengeOutbound

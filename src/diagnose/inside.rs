@@ -10,7 +10,9 @@ use pdsdoctor_probes::{
         RouterAdvertisementFact, RoutesFact, SOMEWHERE, SourceFact, SysctlFact, SysctlValue,
     },
     http_fact::HttpFact,
-    process_fact::{ContainerFact, ContainerNetworkFact, EngineFact, ListenersFact, ProcessFact},
+    process_fact::{
+        ContainerFact, ContainerNetworkFact, EngineFact, EnvFileFact, ListenersFact, NodeFetchFact, ProcessFact,
+    },
     tls_fact::TlsFact,
 };
 
@@ -62,6 +64,14 @@ impl<'a> Inside<'a> {
     all! {
         /// Their networks.
         container_networks, ContainerNetwork, ContainerNetworkFact
+    }
+    all! {
+        /// Files of settings.
+        env_files, EnvFile, EnvFileFact
+    }
+    all! {
+        /// Fetches by the PDS's own Node.
+        node_fetches, NodeFetch, NodeFetchFact
     }
     all! {
         /// Who acts on router advertisements, per uplink of the machine.

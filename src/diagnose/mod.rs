@@ -12,6 +12,7 @@ pub mod node_model;
 pub mod par_stage;
 pub mod rank;
 pub mod rules;
+pub mod situation;
 pub mod vantage;
 pub mod words;
 
@@ -129,6 +130,14 @@ pub struct Scope {
 }
 
 impl Scope {
+    /// The same, or the same seen once from outside and once at a place inside.
+    pub fn is_also(&self, other: &Self) -> bool {
+        let placeless = |scope: &Self| Self { vantage: None, ..scope.clone() };
+        let (a, b) = (placeless(self), placeless(other));
+        let twice_seen = self.vantage.is_some() != other.vantage.is_some();
+        self == other || twice_seen && (a.covers(&b) || b.covers(&a))
+    }
+
     /// Everything in `other` lies within this scope.
     pub fn covers(&self, other: &Self) -> bool {
         fn dimension<T: PartialEq>(mine: &Option<T>, theirs: &Option<T>) -> bool {

@@ -5,14 +5,26 @@ use std::cmp::Reverse;
 
 use super::{Cause, Code, Confidence, Impact, Symptom, evidence::number};
 
+/// More experiments than this prove nothing more to a tired reader.
+const CONTRASTS: usize = 4;
+
 /// Puts symptoms under their causes and sorts.
 pub fn rank(mut findings: Vec<Cause>) -> Vec<Cause> {
     findings.sort_by_key(order);
     // The same cause with the same scope found twice is one: the worst and surest of them.
     let mut merged: Vec<Cause> = Vec::new();
     for mut later in findings {
-        match merged.iter_mut().find(|first| first.code == later.code && first.scope == later.scope) {
+        match merged.iter_mut().find(|first| first.code == later.code && first.scope.is_also(&later.scope)) {
             Some(first) => {
+                // Equally bad and equally sure, what was seen inside says more.
+                if (first.impact, first.confidence) == (later.impact, later.confidence) && first.scope.vantage.is_none()
+                {
+                    std::mem::swap(first, &mut later);
+                }
+                first.scope.vantage = first.scope.vantage.take().or(later.scope.vantage.take());
+                later.contrast.retain(|contrast| !first.contrast.contains(contrast));
+                first.contrast.append(&mut later.contrast);
+                first.contrast.truncate(CONTRASTS);
                 first.because.append(&mut later.because);
                 first.against.append(&mut later.against);
                 later.seen.retain(|line| !first.seen.contains(line));

@@ -61,6 +61,10 @@ pub(super) async fn examine(context: &Context) {
 pub(super) use linux::examine;
 
 #[cfg(target_os = "linux")]
+#[path = "with_node.rs"]
+mod with_node;
+
+#[cfg(target_os = "linux")]
 mod linux {
     use std::time::Duration;
 
@@ -72,7 +76,7 @@ mod linux {
         text::Text,
     };
 
-    use super::{Context, Known};
+    use super::{Context, Known, with_node};
     use crate::{
         options::{HostProbes, REFERENCES},
         run::clients::{DOCUMENTS, https_host},
@@ -110,7 +114,13 @@ mod linux {
                 survey.listen(&context.net, &how, inside::LISTEN).await;
             }
         };
-        tokio::join!(listening, egress(context, &survey, &how), local(context, &survey), position(context));
+        tokio::join!(
+            listening,
+            egress(context, &survey, &how),
+            local(context, &survey),
+            position(context),
+            with_node::examine(context, &survey, &how)
+        );
     }
 
     /// Why this is the PDS's machine; `None`: it is not, as far as can be seen.
@@ -150,21 +160,13 @@ mod linux {
         }
     }
 
-    /// The PDSes that the target may be: those with its host name, or the only one.
-    fn pdses<'a>(context: &Context, survey: &'a Survey) -> Vec<&'a inside::PdsProcess> {
-        let host = context.found().target.host.clone();
-        let is_named = |process: &&inside::PdsProcess| host.is_some() && process.fact.hostname == host;
-        let named: Vec<_> = survey.processes.iter().filter(is_named).collect();
-        if named.is_empty() && survey.processes.len() == 1 { survey.processes.iter().collect() } else { named }
-    }
-
     /// The PDS, asked on its own machine.
     async fn local(context: &Context, survey: &Survey) {
         if !context.measures(ProbeName::PdsProcess) {
             return;
         }
         let host = context.found().target.host.clone();
-        let pds = pdses(context, survey);
+        let pds = ours(context, survey);
         let own_port = async {
             if let Some(pds) = pds.first() {
                 inside::own_port(&context.net, pds).await;
@@ -198,7 +200,7 @@ mod linux {
         if !context.measures(ProbeName::Egress) || nobody {
             return;
         }
-        let pds = pdses(context, survey);
+        let pds = ours(context, survey);
         let mut places = vec![Place::here()];
         places.extend(pds.iter().filter_map(|process| process.place.clone()));
         places.dedup_by(|later, first| (&later.vantage, &later.files) == (&first.vantage, &first.files));
@@ -206,6 +208,14 @@ mod linux {
         let patience = inside::PATIENCE.min(rest(&context.net, context.options.timeout));
         let manner = Manner { patience, third_parties: !context.options.no_third_party, sudo: how.sudo() };
         inside::egress(&context.net, &places, &hosts, &manner).await;
+    }
+
+    /// The PDSes that the target may be: those with its host name, or the only one.
+    pub(super) fn ours<'a>(context: &Context, survey: &'a Survey) -> Vec<&'a inside::PdsProcess> {
+        let host = context.found().target.host.clone();
+        let is_named = |process: &&inside::PdsProcess| host.is_some() && process.fact.hostname == host;
+        let named: Vec<_> = survey.processes.iter().filter(is_named).collect();
+        if named.is_empty() && survey.processes.len() == 1 { survey.processes.iter().collect() } else { named }
     }
 
     /// What is left of the run, less a moment for the end.

@@ -16,7 +16,7 @@ use pdsdoctor_probes::{
 use crate::{
     handles,
     host::{container, machine, machine_host_network},
-    inside_paths, inside_v6, inside_ways, login, names, outbound, reach, side, tls, web,
+    inside_node, inside_paths, inside_v6, inside_ways, login, names, outbound, reach, side, tls, web,
     world::{ALICE_DID, APP, PDS, PDS_V4, PDS_V6, World, alert, answer, healthy, no_answer, not_obtained, t},
 };
 
@@ -86,6 +86,15 @@ pub fn worlds() -> Vec<(&'static str, World)> {
         ("now and then", healthy().par(Role::Target, ParArm::AsNamed, refused, 300)),
         ("cached", healthy().par(Role::Target, ParArm::CacheBusted, refused, 300)),
         ("scopes", healthy().pars(Role::Target, (400, "invalid_client_metadata", "Unsupported scope \"x\""), 300)),
+        ("Node gives up", inside_node::first_field_report()),
+        ("Node nearly gives up", inside_node::far_app(225)),
+        ("Node gives up, it is said", inside_node::far_app(312)),
+        ("first packets lost", inside_node::lossy(2)),
+        ("ipv4first", inside_node::first_field_report().node_options(&["--dns-result-order=ipv4first"])),
+        ("no autoselection", inside_node::noautoselect()),
+        ("not restarted", inside_node::not_restarted()),
+        ("proven", inside_node::proven()),
+        ("Node aborts", inside_node::aborting()),
         ("no wildcard", handles::without_wildcard()),
         (
             "no wildcard, other domain",

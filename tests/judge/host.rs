@@ -330,6 +330,8 @@ impl World {
             node_options: Vec::new(),
             node_arguments: vec![t("--enable-source-maps")],
             libc: Some(Libc::Musl),
+            database_module: Some(t("11.10.0")),
+            package: Some(t("0.4.219")),
             environment_read: true,
             hostname: Some(t(PDS)),
             port: Some(3_000),

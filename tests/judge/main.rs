@@ -7,6 +7,7 @@ mod facts;
 mod handles;
 mod host;
 mod host_change;
+mod inside_node;
 mod inside_paths;
 mod inside_v6;
 mod inside_ways;

@@ -237,6 +237,9 @@ fn inspected(document: &Value) -> (ContainerFact, Environment) {
     let running = state.get("Running").and_then(Value::as_bool).unwrap_or(false);
     let sysctls = host.get("Sysctls").and_then(Value::as_object).into_iter().flatten();
     let dns = host.get("Dns").and_then(Value::as_array).into_iter().flatten();
+    let lines = config.get("Env").and_then(Value::as_array).into_iter().flatten();
+    let lines = lines.filter_map(|line| Some(Secret::new(line.as_str()?.as_bytes().to_vec()))).collect();
+    let environment = Environment::of_list(lines);
     let fact = ContainerFact {
         id: text(document, "Id", 64).unwrap_or_default(),
         name: Text::limited(part("Name").as_str().unwrap_or_default().trim_start_matches('/'), 80),
@@ -258,10 +261,9 @@ fn inspected(document: &Value) -> (ContainerFact, Environment) {
             })
             .collect(),
         dns: dns.take(LIST).filter_map(|server| Some(Text::limited(server.as_str()?, 60))).collect(),
+        node_options: environment.node_options(),
     };
-    let lines = config.get("Env").and_then(Value::as_array).into_iter().flatten();
-    let lines = lines.filter_map(|line| Some(Secret::new(line.as_str()?.as_bytes().to_vec()))).collect();
-    (fact, Environment::of_list(lines))
+    (fact, environment)
 }
 
 /// `{"3000/tcp": [{"HostIp": "0.0.0.0", "HostPort": "3000"}], "80/tcp": null}`.

@@ -69,6 +69,21 @@ impl Environment {
         Self { entries }
     }
 
+    /// Of a file of settings: `KEY=value` lines, with `#` for comments, as Docker Compose and systemd read them. Quotes
+    /// around a whole value are the file's own; the last of two lines counts.
+    pub(crate) fn of_file(raw: &Secret) -> Self {
+        let mut entries = Vec::new();
+        raw.judge(|bytes| {
+            let lines = bytes.split(|byte| *byte == b'\n').rev().map(<[u8]>::trim_ascii);
+            let lines = lines.map(|line| line.strip_prefix(b"export ").unwrap_or(line));
+            let unquoted: Vec<Secret> = lines.filter_map(unquoted).collect();
+            for line in &unquoted {
+                line.judge(|bytes| Self::split(std::iter::once(bytes), &mut entries));
+            }
+        });
+        Self { entries }
+    }
+
     fn split<'a>(lines: impl Iterator<Item = &'a [u8]>, entries: &mut Vec<(String, Secret)>) {
         for line in lines {
             let Some(at) = line.iter().position(|byte| *byte == b'=') else { continue };
@@ -107,6 +122,14 @@ impl Environment {
         self.judged("PDS_PORT", |value| value.parse().ok())
     }
 
+    /// A path for a program that is run in the PDS's place: of a key that holds no secret, and only if it is one.
+    pub(crate) fn path(&self, key: &str) -> Option<std::ffi::OsString> {
+        self.judged(key, |value| {
+            let is_path = value.starts_with('/') && value.len() <= 4_096 && !value.contains(['\0', '\n']);
+            is_path.then(|| value.into())
+        })
+    }
+
     /// `NODE_VERSION`, which the official images of Node set.
     pub(crate) fn node_version(&self) -> Option<Text> {
         self.judged("NODE_VERSION", super::node::version)
@@ -114,7 +137,7 @@ impl Environment {
 
     /// The flags in `NODE_OPTIONS`.
     pub(crate) fn node_options(&self) -> Vec<Text> {
-        self.judged("NODE_OPTIONS", |value| Some(super::node::flags(value.split_whitespace()))).unwrap_or_default()
+        self.judged("NODE_OPTIONS", |value| Some(super::node::options(value))).unwrap_or_default()
     }
 
     /// The keys that matter, sorted, with the form of their values.
@@ -144,6 +167,17 @@ impl Environment {
         services.truncate(SERVICES);
         services
     }
+}
+
+/// `KEY='a b'` is `KEY=a b`.
+fn unquoted(line: &[u8]) -> Option<Secret> {
+    let at = line.iter().position(|byte| *byte == b'=')?;
+    let (key, value) = (line[..at].trim_ascii_end(), line[at + 1..].trim_ascii());
+    let inner = match value {
+        [b'"', inner @ .., b'"'] | [b'\'', inner @ .., b'\''] => inner,
+        whole => whole,
+    };
+    Some(Secret::new([key, b"=", inner].concat()))
 }
 
 fn is_key(raw: &[u8]) -> bool {
@@ -207,6 +241,23 @@ mod tests {
         );
         assert!(!kept.contains("topsecret"), "{kept}");
         assert!(!kept.contains("PATH"), "{kept}");
+    }
+
+    #[test]
+    fn a_file_of_settings() {
+        let text = "# NODE_OPTIONS=--no-warnings\nPDS_HOSTNAME=pds.example.com\r\nexport NODE_OPTIONS='--dns-result-order=ipv4first \
+                    --no-network-family-autoselection'\nPDS_PORT=1\nPDS_PORT = 2\nPDS_JWT_SECRET=\"\nnonsense\n";
+        let env = Environment::of_file(&Secret::new(text.into()));
+        assert_eq!(env.hostname().as_deref(), Some("pds.example.com"));
+        assert_eq!(env.port(), Some(2), "the last one counts");
+        let flags = env.node_options();
+        assert_eq!(
+            flags.iter().map(Text::as_str).collect::<Vec<_>>(),
+            ["--dns-result-order=ipv4first", "--no-network-family-autoselection"]
+        );
+        for bad in [&b""[..], b"=", b"=\n=", b"\xff\xfe=\xff", b"NODE_OPTIONS=\"", b"NODE_OPTIONS='"] {
+            let _ = Environment::of_file(&Secret::new(bad.to_vec())).node_options();
+        }
     }
 
     #[test]

@@ -1,10 +1,12 @@
-//! What only the PDS's own machine can see. Reads; never writes, and never runs anything.
+//! What only the PDS's own machine can see. Reads; never writes, and runs nothing but
+//! what `--with-node` asks for.
 
 mod address;
 mod advertisement;
 mod cgroup;
 mod egress;
 mod engine;
+mod env_file;
 mod environment;
 mod find;
 #[cfg(test)]
@@ -17,6 +19,7 @@ mod name_files;
 mod namespace;
 mod network;
 mod node;
+mod packages;
 mod position;
 mod process;
 mod read;
@@ -25,6 +28,7 @@ mod survey;
 mod sysctl;
 #[cfg(test)]
 mod testing;
+mod with_node;
 
 pub use advertisement::LISTEN;
 pub use egress::{ATTEMPTS, EgressHost, Manner, PATIENCE, egress};
@@ -32,3 +36,4 @@ pub use local::{IMAGE_PORT, own_front, own_port};
 pub use namespace::Namespace;
 pub use position::{ECHO, echo, hops};
 pub use survey::{HostReason, InsideOptions, PdsProcess, Place, Survey, is_pds_host, survey};
+pub use with_node::with_node;

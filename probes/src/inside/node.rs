@@ -18,11 +18,22 @@ const FLAGS: usize = 32;
 /// Flags whose value is kept: they say how connections are made and names resolved, and hold no secret.
 const KEPT_VALUES: &[&str] = &["--dns-result-order"];
 
+/// The flags of a `NODE_OPTIONS`. Node drops what follows the first word that is no flag without a message, and knows
+/// no single quotes: a mark is left of either.
+pub(super) fn options(value: &str) -> Vec<Text> {
+    let mut found = flags(value.split_whitespace());
+    if value.split_whitespace().next().is_some_and(|first| !first.starts_with(['-', '"', '\''])) {
+        found.insert(0, Text::new("?"));
+    }
+    found
+}
+
 /// The flags among `words`, each with its value if that is a number, or one of [`KEPT_VALUES`].
 /// Node takes `_` for `-` in names of options.
 pub(super) fn flags<'a>(words: impl Iterator<Item = &'a str>) -> Vec<Text> {
     let mut flags: Vec<String> = Vec::new();
     for word in words {
+        let single = word.starts_with('\'');
         let word = word.trim_matches(['"', '\'']);
         if !word.starts_with('-') {
             // A value in a word of its own: `--attempt-timeout 1000` works as well.
@@ -38,9 +49,10 @@ pub(super) fn flags<'a>(words: impl Iterator<Item = &'a str>) -> Vec<Text> {
         if !is_name || flags.len() == FLAGS {
             continue;
         }
+        let quote = if single { "'" } else { "" };
         flags.push(match value {
-            Some(value) if is_kept(&name, value) => format!("{name}={value}"),
-            _ => name,
+            Some(value) if is_kept(&name, value) => format!("{quote}{name}={value}"),
+            _ => format!("{quote}{name}"),
         });
     }
     flags.iter().map(|flag| Text::limited(flag, 120)).collect()
@@ -168,6 +180,20 @@ mod tests {
         );
         assert_eq!(texts("--dns-result-order=$(cat) --x\u{1b}[0m --a=b"), ["--dns-result-order", "--a"]);
         assert_eq!(flags(["--x"; 100].into_iter()).len(), FLAGS);
+    }
+
+    /// What Node drops must not look like what it takes.
+    #[test]
+    fn marks_of_what_node_drops() {
+        let of = |value: &str| options(value).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(
+            of("'--dns-result-order=ipv4first --no-network-family-autoselection'"),
+            ["'--dns-result-order=ipv4first", "--no-network-family-autoselection"]
+        );
+        assert_eq!(of("\"--dns-result-order=ipv4first\""), ["--dns-result-order=ipv4first"]);
+        assert_eq!(of("topsecret --no-warnings"), ["?", "--no-warnings"]);
+        assert_eq!(of("--no-warnings"), ["--no-warnings"]);
+        assert_eq!(of("  "), [""; 0]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::{
-    cgroup, find, namespace, node,
+    cgroup, find, namespace, node, packages,
     read::{self, Root},
 };
 use crate::{
@@ -34,6 +34,8 @@ pub(super) fn examine(pid: u32, found: FoundBy, because: &str) -> Option<Process
         node_options: Vec::new(),
         node_arguments,
         libc: None,
+        database_module: None,
+        package: None,
         environment_read: environment.is_some(),
         hostname: None,
         port: None,
@@ -42,7 +44,13 @@ pub(super) fn examine(pid: u32, found: FoundBy, because: &str) -> Option<Process
         services: Vec::new(),
     };
     let root = Root::of(pid).ok();
-    fact.libc = libc(pid, root.as_ref());
+    let maps = read::text(format!("/proc/{pid}/maps"), read::TABLE).unwrap_or_default();
+    fact.libc = libc(&maps, root.as_ref());
+    if let Some(root) = &root {
+        let folder = fs::read_link(format!("/proc/{pid}/cwd")).ok();
+        let found = packages::examine(root, &maps, &argv, folder.as_deref().and_then(std::path::Path::to_str));
+        (fact.database_module, fact.package) = (found.database_module, found.pds);
+    }
     let mut node_version = None;
     if let Some(environment) = &environment {
         fact.hostname = environment.hostname();
@@ -101,8 +109,7 @@ fn open_files(pid: u32) -> Option<OpenFiles> {
 }
 
 /// By the loader that is mapped into it, else by the one its root has.
-fn libc(pid: u32, root: Option<&Root>) -> Option<Libc> {
-    let maps = read::text(format!("/proc/{pid}/maps"), read::TABLE).unwrap_or_default();
+fn libc(maps: &str, root: Option<&Root>) -> Option<Libc> {
     let names = maps.lines().filter_map(|line| line.split_whitespace().nth(5)?.rsplit('/').next());
     let mapped = names.filter_map(|name| {
         if name.starts_with("ld-musl-") || name.starts_with("libc.musl-") {

@@ -5,6 +5,7 @@ use std::{net::IpAddr, os::linux::fs::MetadataExt, path::PathBuf, time::Duration
 use super::{
     advertisement,
     engine::{self, Missing},
+    env_file,
     find::{self, Scan},
     listeners, managers, name_files,
     namespace::{Namespace, network_here, network_of},
@@ -34,6 +35,8 @@ pub struct InsideOptions {
     pub engine_sockets: Vec<PathBuf>,
     /// Destinations whose source addresses are wanted, beside "the internet".
     pub destinations: Vec<IpAddr>,
+    /// A file of settings that the PDS may have; `None`: where the official installer puts it.
+    pub env_file: Option<PathBuf>,
 }
 
 impl InsideOptions {
@@ -150,6 +153,7 @@ pub async fn survey(net: &Net, options: &InsideOptions) -> Survey {
         survey.uplinks = uplinks(&network);
         survey.unreadable = scan.unreadable.clone();
         survey.processes = processes(net, options, &scan).await;
+        env_file::examine(net, options.env_file.clone(), options.sudo(), !survey.processes.is_empty()).await;
         let places = survey.places();
         let ports: Vec<u16> = survey.processes.iter().map(|process| process.fact.effective_port()).collect();
         let others = futures_util::future::join_all(places.iter().map(|place| one_place(net, options, place, &ports)));

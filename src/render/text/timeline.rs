@@ -91,6 +91,21 @@ fn inside(body: &FactBody) -> String {
         FactBody::Engine(f) => {
             format!("{}: {}", f.engine, outcome(f.failure.as_ref(), f.version.as_deref().unwrap_or("answers")))
         }
+        FactBody::NodeFetch(f) => {
+            let words = match (f.status, &f.code, &f.failure) {
+                (Some(status), ..) => format!("HTTP {status}"),
+                (None, Some(code), _) if f.inner.is_empty() => code.to_string(),
+                (None, Some(code), _) => {
+                    format!("{code} ({})", list(f.inner.iter().map(ToString::to_string).collect()))
+                }
+                (None, None, failure) => failure.as_deref().unwrap_or("no answer").to_owned(),
+            };
+            format!("the PDS's Node, {}, {}: {words} after {} ms", f.arm.words(), f.url, f.ms.unwrap_or(0))
+        }
+        FactBody::EnvFile(f) => {
+            let flags = list(f.node_options.iter().map(ToString::to_string).collect());
+            format!("{}: flags of Node: {flags}", f.path)
+        }
         FactBody::Container(f) => format!("container {}: {}, {} restarts", f.name, f.status, f.restarts),
         FactBody::ContainerNetwork(f) => {
             format!("network {} ({}): {}", f.name, f.driver, if f.ipv6 { "with IPv6" } else { "without IPv6" })

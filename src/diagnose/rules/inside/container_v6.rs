@@ -85,13 +85,8 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
 /// Why the lack of IPv6 matters for a host: IPv4 alone is slower than Node waits, or a login fails as it
 /// does then.
 fn harm(evidence: &Evidence<'_>, host: &Tried<'_>) -> Option<(String, Vec<FactId>)> {
-    let clients = || evidence.clients().into_iter().filter(|client| host_of(client).as_deref() == Some(host.host));
-    // The PDS got there a moment ago: its C library leaves IPv6 out, say, where there is none.
-    let gets_there = |client| {
-        let fetched = evidence.par(Role::Target, Some(client), ParArm::CacheBusted);
-        fetched.is_some_and(|(_, stage)| stage.obtained_document() == Some(true))
-    };
-    if clients().any(gets_there) {
+    // The PDS fetched from it just now: nothing is wrong, whatever the times.
+    if super::fetched(evidence, host.host) == Some(true) {
         return None;
     }
     if let (Some(ms), Some(cap)) = (host.v4_ms(), cap_ms(evidence))
@@ -101,7 +96,7 @@ fn harm(evidence: &Evidence<'_>, host: &Tried<'_>) -> Option<(String, Vec<FactId
             format!("{} takes {ms} ms by IPv4, and Node gives that up after {cap} ms in favour of IPv6", host.host);
         return Some((line, host.v4.iter().map(Seen::id).collect()));
     }
-    clients().find_map(|client| {
+    evidence.clients().into_iter().filter(|client| host_of(client).as_deref() == Some(host.host)).find_map(|client| {
         [ParArm::CacheBusted, ParArm::AsNamed].into_iter().find_map(|arm| {
             let (seen, stage) = evidence.par(Role::Target, Some(client), arm)?;
             let cut = stage == Stage::DocumentNotObtained(FetchFailure::AttemptCap);

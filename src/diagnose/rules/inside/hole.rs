@@ -8,14 +8,16 @@ use pdsdoctor_probes::{
 
 use super::{
     super::{Found, Rule, list},
+    node_words::Service,
     remedies::{self, daemon_setting, docker, plain},
 };
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Seen, host_of},
     inside::{Fate, fate, place_words},
-    node_model::{Options, Release, release},
+    node_model::{self, Options, Release, release},
     par_stage::{FetchFailure, Stage},
+    situation,
 };
 
 pub(in super::super) const RULE: Rule = Rule { codes: &[Code::V6UlaIntoHole, Code::V6BlackholeEgress], judge };
@@ -176,7 +178,22 @@ fn hole(
     for remedy in remedies(evidence, private, local, interface) {
         cause = cause.remedy(remedy);
     }
+    if impact == Impact::Broken {
+        cause.remedies.extend(more_time(evidence, swallowed));
+    }
     cause
+}
+
+/// Node's own way round the hole, where the model of its algorithm says that there is one.
+fn more_time(evidence: &Evidence<'_>, swallowed: &[&Tried<'_>]) -> Option<Remedy> {
+    let stories = swallowed.iter().filter_map(|host| situation::of(evidence, host.host));
+    let mut failing = stories.filter(|story| story.works() == Some(false));
+    let story = failing.next()?;
+    let patient = node_model::Remedy::AttemptTimeout;
+    let helps = story.first().candidates.iter().any(|it| it.remedy == patient && it.recommendable());
+    let service = Service::of(evidence, story.process.body);
+    let title = "Until then give each connection attempt of Node more time".to_owned();
+    helps.then(|| service.set(patient.options().as_ref(), title, &remedies::verify(evidence))).flatten()
 }
 
 /// What it does to the PDS, from what was measured. Here, and only here, the model of Node's algorithm

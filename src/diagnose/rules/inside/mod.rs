@@ -26,3 +26,8 @@ fn fetched(evidence: &Evidence<'_>, host: &str) -> Option<bool> {
     // What was asked with a new query is true now; the other may come from a cache.
     stage(ParArm::CacheBusted).or_else(|| stage(ParArm::AsNamed))
 }
+pub(super) mod node;
+pub(super) mod node_options;
+mod node_proof;
+pub(super) mod node_version;
+mod node_words;

@@ -1,0 +1,123 @@
+//! What connections to one address say of the path: how long it usually takes, and whether first packets get lost.
+
+use std::net::IpAddr;
+
+use pdsdoctor_probes::fact::{ConnectFact, FactId, Failure, FailureKind};
+
+use crate::diagnose::{
+    evidence::Seen,
+    node_model::{Path, SYN_RETRANSMIT_MS, TIMED_OUT},
+};
+
+/// How late beyond a whole number of seconds a repeated SYN may seem: the jitter of the path and of this machine.
+const STEP_LATE_MS: u64 = 250;
+/// How early: the fastest try is the yardstick, and the lost one may have been faster still.
+const STEP_EARLY_MS: u64 = 50;
+
+/// One address, connected to patiently.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// The address.
+    pub ip: IpAddr,
+    /// What an attempt usually meets.
+    pub path: Path,
+    /// How long the tries that connected took, in their order.
+    pub times: Vec<u64>,
+    /// How many of them took whole seconds more than the fastest: their first packet was lost.
+    pub lost: usize,
+    /// How many tries there were.
+    pub tries: usize,
+    /// The facts.
+    pub ids: Vec<FactId>,
+}
+
+impl Measured {
+    /// Of the tries at one address. `None`: there were none, and the kernel has a route.
+    pub(super) fn of(ip: IpAddr, tries: &[Seen<'_, ConnectFact>], routed: bool) -> Option<Self> {
+        let ids = tries.iter().map(Seen::id).collect();
+        let times: Vec<u64> =
+            tries.iter().filter(|seen| seen.body.failure.is_none()).map(|seen| seen.took().max(1)).collect();
+        let path = match (typical(&times), tries.first()) {
+            (Some(after_ms), _) => Path::Connects { after_ms },
+            (None, Some(first)) => failed(first, routed),
+            (None, None) if !routed => Path::fails(0, "ENETUNREACH"),
+            (None, None) => return None,
+        };
+        let lost = times.iter().filter(|time| is_lost(&times, **time)).count();
+        Some(Self { ip, path, lost, tries: tries.len(), times, ids })
+    }
+
+    /// In words: `connects after 312 ms (5 tries, 309 to 318 ms)`.
+    pub fn words(&self) -> String {
+        match &self.path {
+            Path::Connects { after_ms } => {
+                let kept: Vec<u64> = self.times.iter().copied().filter(|time| !is_lost(&self.times, *time)).collect();
+                let span = match (kept.iter().min(), kept.iter().max()) {
+                    (Some(least), Some(most)) if self.tries > 1 => {
+                        format!(" ({} tries, {least} to {most} ms{})", self.tries, self.troubles())
+                    }
+                    _ => String::new(),
+                };
+                format!("connects after {after_ms} ms{span}")
+            }
+            Path::Fails { after_ms: 0, code } => format!("fails at once ({code})"),
+            Path::Fails { after_ms, code } => format!("fails after {after_ms} ms ({code})"),
+            Path::Silent => "stays silent".to_owned(),
+        }
+    }
+
+    fn troubles(&self) -> String {
+        let failed = self.tries - self.times.len();
+        let lost = if self.lost > 0 { format!(", {} of them seconds more", self.lost) } else { String::new() };
+        let failed = if failed > 0 { format!(", {failed} in vain") } else { String::new() };
+        format!("{lost}{failed}")
+    }
+}
+
+/// A try that took whole seconds more than the fastest. Linux repeats a SYN after 1 s, then after ever longer; since 6.5
+/// the first four follow each other by a second (`tcp_syn_linear_timeouts`).
+fn is_lost(times: &[u64], time: u64) -> bool {
+    let Some(fastest) = times.iter().min() else { return false };
+    let more = time.saturating_sub(*fastest) + STEP_EARLY_MS;
+    more >= SYN_RETRANSMIT_MS && more % SYN_RETRANSMIT_MS <= STEP_EARLY_MS + STEP_LATE_MS
+}
+
+/// The middle of those whose first packet arrived.
+fn typical(times: &[u64]) -> Option<u64> {
+    let mut kept: Vec<u64> = times.iter().copied().filter(|time| !is_lost(times, *time)).collect();
+    kept.sort_unstable();
+    kept.get(kept.len() / 2).copied()
+}
+
+/// Packets can leave for it, as far as attempts say.
+pub(super) fn has_route(tries: &[Seen<'_, ConnectFact>]) -> bool {
+    let kind = |seen: &Seen<'_, ConnectFact>| seen.body.failure.as_ref().map(|failure| failure.kind);
+    tries.iter().any(|seen| !(kind(seen) == Some(FailureKind::NetworkUnreachable) && seen.took() <= AT_ONCE_MS))
+}
+
+/// What the kernel says without sending anything takes no longer than this to be told.
+const AT_ONCE_MS: u64 = 2;
+
+/// The kernel's own end of patience takes minutes; what ended earlier was the tool's limit.
+fn failed(seen: &Seen<'_, ConnectFact>, routed: bool) -> Path {
+    let Some(failure) = &seen.body.failure else { return Path::Silent };
+    let after_ms = if routed && seen.took() > AT_ONCE_MS { seen.took() } else { 0 };
+    match code(failure) {
+        Some(code) => Path::fails(after_ms, code),
+        None => Path::Silent,
+    }
+}
+
+/// The name of the error, as Node would give it; nothing for silence.
+fn code(failure: &Failure) -> Option<&'static str> {
+    Some(match failure.kind {
+        FailureKind::Timeout if failure.errno.is_some() => TIMED_OUT,
+        FailureKind::Timeout => return None,
+        FailureKind::Refused => "ECONNREFUSED",
+        FailureKind::Reset | FailureKind::Closed => "ECONNRESET",
+        FailureKind::HostUnreachable => "EHOSTUNREACH",
+        FailureKind::NetworkUnreachable => "ENETUNREACH",
+        FailureKind::Prohibited => "EACCES",
+        _ => "EIO",
+    })
+}

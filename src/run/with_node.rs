@@ -1,0 +1,94 @@
+//! `--with-node`: the PDS's own Node is asked, as it is and with each remedy that it understands.
+
+use pdsdoctor_probes::{
+    fact::ProbeName,
+    inside::{self, InsideOptions, Survey},
+    process_fact::{NodeArm, ProcessFact},
+};
+
+use super::{Context, linux::ours};
+use crate::{
+    diagnose::node_model::{Options, Release, Remedy},
+    run::clients::DOCUMENTS,
+};
+
+/// Flags that say whom Node trusts: without them a fetch in the PDS's place would not be the PDS's.
+const TRUST: &[&str] = &["--use-openssl-ca", "--use-bundled-ca", "--use-system-ca"];
+
+/// Runs it, if it was asked for.
+pub(super) async fn examine(context: &Context, survey: &Survey, how: &InsideOptions) {
+    let options = &context.options;
+    if !options.with_node || !context.measures(ProbeName::WithNode) {
+        return;
+    }
+    let Some(process) = ours(context, survey).into_iter().next() else {
+        let needs = "the PDS on this machine: --pid or --container";
+        context.net.not_measured(ProbeName::WithNode, "--with-node: no process of the PDS was found", needs);
+        return;
+    };
+    if options.no_third_party && !options.client_ids_given {
+        context.net.not_measured(
+            ProbeName::WithNode,
+            "--with-node: --no-third-party leaves no app to fetch from",
+            "--client-id URL",
+        );
+        return;
+    }
+    let at = process.fact.vantage();
+    let arms = arms(&process.fact);
+    let sudo = format!("{} --with-node", how.sudo());
+    // One app after the other: many Nodes at once keep each other from the processor.
+    for url in options.client_ids.iter().take(DOCUMENTS) {
+        inside::with_node(&context.net, &at, process.fact.pid, url, &arms, &sudo).await;
+    }
+}
+
+/// As it is, with more time for each attempt, and with the pair: each only if it is something else. Of the flags that
+/// are set, those of the network and of trust come along, and no others: they could load the user's own code.
+fn arms(process: &ProcessFact) -> Vec<(NodeArm, String)> {
+    let words: Vec<&str> = process.node_options.iter().map(|flag| flag.as_str()).collect();
+    let arguments: Vec<&str> = process.node_arguments.iter().map(|flag| flag.as_str()).collect();
+    let release = process.node.as_ref().and_then(|node| node.version.parse().ok()).unwrap_or(Release::new(24, 0, 0));
+    let as_it_is = Options::read(release, &words.join(" "), &arguments).options;
+    let trust: Vec<&str> = words.iter().chain(&arguments).copied().filter(|flag| TRUST.contains(flag)).collect();
+    let written = |options: Options| {
+        let all = trust.iter().map(|flag| (*flag).to_owned()).chain([options.written()]);
+        all.filter(|flag| !flag.is_empty()).collect::<Vec<_>>().join(" ")
+    };
+    let mut arms = vec![(NodeArm::AsItIs, written(as_it_is))];
+    for (arm, remedy) in [(NodeArm::AttemptTimeout, Remedy::AttemptTimeout), (NodeArm::Ipv4Only, Remedy::Ipv4Only)] {
+        arms.extend(remedy.options().filter(|options| *options != as_it_is).map(|options| (arm, written(options))));
+    }
+    arms
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_set_and_what_would_be() {
+        let process = |flags: &[&str]| {
+            let flags: Vec<String> = flags.iter().map(|flag| format!("{flag:?}")).collect();
+            let text = format!(
+                r#"{{"pid":1,"found":"pid","because":"","program":"node","confinement":{{"kind":"none"}},
+                    "environment_read":true,"node_options":[{}]}}"#,
+                flags.join(",")
+            );
+            serde_json::from_str::<ProcessFact>(&text).expect("a process")
+        };
+        let timeout = "--network-family-autoselection-attempt-timeout=5000";
+        let of = |flags: &[&str]| arms(&process(flags)).into_iter().map(|(_, options)| options).collect::<Vec<_>>();
+        let pair = "--no-network-family-autoselection --dns-result-order=ipv4first";
+        assert_eq!(of(&[]), ["", timeout, pair]);
+        assert_eq!(
+            of(&["--require", "--use-system-ca", "--dns-result-order=ipv4first"]),
+            [
+                "--use-system-ca --dns-result-order=ipv4first".to_owned(),
+                format!("--use-system-ca {timeout}"),
+                format!("--use-system-ca {pair}")
+            ]
+        );
+        assert_eq!(of(&[timeout]), [timeout, pair]);
+    }
+}
