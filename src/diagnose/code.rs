@@ -241,8 +241,10 @@ impl Code {
                 Self::LoginParFails,
             ],
             // Where Node's last hope swallows packets, its timer is not what fails.
-            Self::V6UlaIntoHole | Self::V6BlackholeEgress => {
-                &[Self::NodeHe250ms, Self::OauthClientMetadataEgress, Self::LoginParFails]
+            Self::V6BlackholeEgress => &[Self::NodeHe250ms, Self::OauthClientMetadataEgress, Self::LoginParFails],
+            // From outside the two look alike: only the machine shows from which address it sends.
+            Self::V6UlaIntoHole => {
+                &[Self::V6BlackholeEgress, Self::NodeHe250ms, Self::OauthClientMetadataEgress, Self::LoginParFails]
             }
             Self::NodeHe250ms
             | Self::NodeHeLostSyn
