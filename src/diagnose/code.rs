@@ -243,10 +243,11 @@ impl Code {
             // What somebody meant to set, and did not take effect.
             Self::V6AcceptRaNotPersistent => &[Self::V6ForwardingEatsRa, Self::V6DefaultRoutePurged],
             // Where Node's last hope swallows packets, its timer is not what fails.
+            Self::V6BlackholeEgress => &[Self::NodeHe250ms, Self::OauthClientMetadataEgress, Self::LoginParFails],
+            // From outside the two look alike: only the machine shows from which address it sends.
             Self::V6UlaIntoHole => {
                 &[Self::V6BlackholeEgress, Self::NodeHe250ms, Self::OauthClientMetadataEgress, Self::LoginParFails]
             }
-            Self::V6BlackholeEgress => &[Self::NodeHe250ms, Self::OauthClientMetadataEgress, Self::LoginParFails],
             Self::NodeHe250ms
             | Self::NodeHeLostSyn
             | Self::DnsContainerResolverDead

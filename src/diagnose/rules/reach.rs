@@ -2,7 +2,7 @@
 
 use pdsdoctor_probes::{
     dns_fact::{DnsOutcome, DnsPurpose, RecordType},
-    fact::{FactId, FailureKind, Family, Role},
+    fact::{FactId, FailureKind, Family, Role, Vantage},
     http_fact::HttpPurpose,
 };
 
@@ -49,8 +49,13 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     if !closed_v6.is_empty() && !open_in(Family::V6) {
         found.causes.extend(v6_closed(evidence, host, &closed_v6, &open));
     } else if lines.iter().any(|line| line.family() == Family::V6) && open_in(Family::V6) {
-        let ids: Vec<FactId> = open.iter().filter_map(|line| line.connect).map(|seen| seen.id()).collect();
-        found.rule_out(Code::V6InboundClosed, "the IPv6 address accepts connections", ids);
+        // A connection to an address of one's own never leaves the machine.
+        let own = evidence.inside().addresses(&Vantage::Here);
+        let afar = open.iter().filter(|line| !own.iter().any(|(_, address)| address.addr == line.addr));
+        let ids: Vec<FactId> = afar.clone().filter_map(|line| line.connect).map(|seen| seen.id()).collect();
+        if afar.clone().any(|line| line.family() == Family::V6) {
+            found.rule_out(Code::V6InboundClosed, "the IPv6 address accepts connections", ids);
+        }
     }
     if !closed_v4.is_empty() && !open_in(Family::V4) && !evidence.family_fails(Family::V4) {
         found.causes.extend(v4_closed(evidence, host, &closed_v4, &open));
