@@ -26,12 +26,8 @@ fn main() -> std::process::ExitCode {
     if let Some(why) = &unavailable {
         eprintln!("the lab cannot run here: {why}");
     }
-    // Those whose rules are still to come are run on request.
-    let pending = std::env::var_os("PDSDOCTOR_LAB_PENDING").is_some_and(|value| value == "1");
-    let pending = if pending { pdsdoctor_fixtures::pending() } else { Vec::new() };
     let trials = pdsdoctor_fixtures::scenarios()
         .into_iter()
-        .chain(pending)
         .map(|scenario| {
             let why = unavailable.clone().or_else(|| scenario.missing());
             let ignored = why.is_some() && !required;
@@ -129,6 +125,7 @@ fn expect(phase: &Phase, expected: Expect) -> Result<(), String> {
         }
     }
     evidence(&report)?;
+    manners(&report)?;
     replay(phase)?;
     is("peak memory in KiB", &phase.peak_rss_kb, phase.peak_rss_kb <= PEAK_KB)
 }
@@ -155,6 +152,18 @@ fn evidence(report: &Value) -> Result<(), String> {
 
 fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
     value[name].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// No PDS gets more than eight login requests in a run (docs/probes.md, "Requests in one run").
+fn manners(report: &Value) -> Result<(), String> {
+    for role in ["target", "reference"] {
+        let is_par = |fact: &&Value| fact["body"]["kind"] == "par" && fact["body"]["role"] == role;
+        let sent = list(report, "facts").iter().filter(is_par).count();
+        if sent > 8 {
+            return Err(format!("{sent} login requests to the {role}"));
+        }
+    }
+    Ok(())
 }
 
 /// The saved run judged again gives the same bytes.

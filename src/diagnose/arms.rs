@@ -1,8 +1,10 @@
 //! The same question about several hosts: what the PDS made of each, beside what is known of the host. Pure; what it
 //! may mean is in [`theory`].
 
+use std::net::IpAddr;
+
 use pdsdoctor_probes::{
-    fact::{FactId, FailureKind, Family, Role},
+    fact::{FactId, FailureKind, Family, ProbeName, Role},
     http_fact::{Content, HttpPurpose},
     par_fact::{ParArm, ParFact},
 };
@@ -74,8 +76,11 @@ pub struct Arm<'a> {
     pub seen: Seen<'a, ParFact>,
     /// What came of it.
     pub got: Got,
-    /// What the PDS spent on the fetch, in milliseconds.
+    /// What the PDS spent on the fetch, in milliseconds: the whole less what the quickest request took. Too small where
+    /// a busy machine held all of them up.
     pub spent: u64,
+    /// It cannot have spent more: the whole less what the network alone takes. What ended by a timer took that long.
+    pub at_most: u64,
     /// How many addresses of each family the host publishes.
     pub published: (usize, usize),
     /// The fact that shows that the host is there for others.
@@ -85,14 +90,18 @@ pub struct Arm<'a> {
 }
 
 impl Arm<'_> {
-    /// Takes the time of a quicker failure of the same fetch for its own: what waits for a timer is never quicker than
-    /// the timer, and what does not can be held up by a busy machine.
-    fn no_slower_than(&mut self, spent: u64) {
-        if self.got.is_bare() && spent < self.spent {
-            self.spent = spent;
-            self.got = Got::Failed(by_time(spent));
+    /// Another failure of the same fetch was quicker: a timer ends no fetch early, and what waits for none can be held
+    /// up by a busy machine.
+    fn no_slower_than(&mut self, at_most: u64) {
+        if !self.got.is_bare() {
+            return;
         }
-        self.settle();
+        self.at_most = self.at_most.min(at_most);
+        if self.at_most < self.spent {
+            self.spent = self.at_most;
+            self.got = Got::Failed(by_time(self.spent));
+            self.settle();
+        }
     }
 
     /// Node cuts off no attempt at the only address there is: then a few hundred milliseconds are no timer's.
@@ -118,7 +127,7 @@ impl Arm<'_> {
 pub enum Lookup {
     /// The service answered the PDS.
     Reached(FactId),
-    /// The PDS did not reach it; after so many milliseconds.
+    /// The PDS did not reach it; after so many milliseconds at most.
     Failed(FactId, u64),
 }
 
@@ -180,10 +189,10 @@ pub fn login<'a>(evidence: &Evidence<'a>, client: &str) -> Option<Arm<'a>> {
         return Some(arm);
     }
     if let Some((named, Stage::DocumentNotObtained(_))) = evidence.par(Role::Target, Some(client), ParArm::AsNamed) {
-        arm.no_slower_than(spent(evidence, named.took()));
+        arm.no_slower_than(at_most(evidence, named.took()));
     }
-    if let Some(Lookup::Failed(_, spent)) = did_web(evidence, &arm.host) {
-        arm.no_slower_than(spent);
+    if let Some(Lookup::Failed(_, at_most)) = did_web(evidence, &arm.host) {
+        arm.no_slower_than(at_most);
     }
     Some(arm)
 }
@@ -197,7 +206,7 @@ pub fn did_web(evidence: &Evidence<'_>, host: &str) -> Option<Lookup> {
         evidence.http(Role::Target, HttpPurpose::ProxyDidWeb).into_iter().find(|seen| of_host(&seen.body.url))?;
     match seen.body.status {
         Some(400) if mentions(seen.body.content.as_ref(), "proxy did") => Some(Lookup::Reached(seen.id())),
-        Some(500) => Some(Lookup::Failed(seen.id(), spent(evidence, seen.took()))),
+        Some(500) => Some(Lookup::Failed(seen.id(), at_most(evidence, seen.took()))),
         Some(401) if !old(plc(evidence).as_ref()) => Some(Lookup::Reached(seen.id())),
         _ => None,
     }
@@ -214,7 +223,7 @@ fn plc(evidence: &Evidence<'_>) -> Option<Lookup> {
             if ask(Role::Reference)
                 .is_some_and(|there| there.body.status == Some(400) && reached(there.body.content.as_ref())) =>
         {
-            Some(Lookup::Failed(seen.id(), spent(evidence, seen.took())))
+            Some(Lookup::Failed(seen.id(), at_most(evidence, seen.took())))
         }
         // A PDS before 0.4.166 says 401 to everybody.
         _ => None,
@@ -246,7 +255,8 @@ fn build<'a>(evidence: &Evidence<'a>, seen: Seen<'a, ParFact>, stage: &Stage) ->
     let mut arm = Arm {
         arm: kind,
         got: Got::of(stage, kind)?,
-        spent: spent(evidence, seen.took()),
+        spent: seen.took().saturating_sub(evidence.par_base(Role::Target)),
+        at_most: at_most(evidence, seen.took()),
         published: published(evidence, kind, &host),
         control: by_reference.or_else(from_here),
         same_question,
@@ -262,9 +272,21 @@ fn unasked(evidence: &Evidence<'_>, kind: ParArm) -> bool {
     evidence.reference().is_none_or(|_| evidence.par(Role::Reference, None, kind).is_none())
 }
 
-/// What a request took beyond the way there and back.
-fn spent(evidence: &Evidence<'_>, took: u64) -> u64 {
-    took.saturating_sub(evidence.par_base(Role::Target))
+/// A request over a new connection takes three round trips: TCP, TLS 1.3 and the request itself.
+const ROUND_TRIPS: u64 = 3;
+
+/// What is left of a request to the target when only the network is taken off. A connect is one round trip, and so is
+/// an exchange on an open connection; the quickest of them all was held up least.
+fn at_most(evidence: &Evidence<'_>, took: u64) -> u64 {
+    let lines = evidence.target_lines();
+    let at_target = |addr: Option<IpAddr>| addr.is_some_and(|addr| lines.iter().any(|line| line.addr == addr));
+    let connects = evidence.all_connects().iter();
+    let connects = connects.filter(|seen| at_target(Some(seen.body.addr)) && seen.body.failure.is_none());
+    let exchanges = evidence.all_http().iter();
+    let exchanges = exchanges
+        .filter(|seen| at_target(seen.body.addr) && seen.fact.probe == ProbeName::Http && seen.body.failure.is_none());
+    let quickest = connects.map(Seen::took).chain(exchanges.map(Seen::took)).min();
+    took.saturating_sub(quickest.unwrap_or(0).saturating_mul(ROUND_TRIPS).min(evidence.par_base(Role::Target)))
 }
 
 /// What DNS says here; where it was not asked, what the arm is chosen for.

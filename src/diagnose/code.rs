@@ -240,10 +240,13 @@ impl Code {
                 Self::OauthClientMetadataEgress,
                 Self::LoginParFails,
             ],
+            // What somebody meant to set, and did not take effect.
+            Self::V6AcceptRaNotPersistent => &[Self::V6ForwardingEatsRa, Self::V6DefaultRoutePurged],
             // Where Node's last hope swallows packets, its timer is not what fails.
-            Self::V6UlaIntoHole | Self::V6BlackholeEgress => {
-                &[Self::NodeHe250ms, Self::OauthClientMetadataEgress, Self::LoginParFails]
+            Self::V6UlaIntoHole => {
+                &[Self::V6BlackholeEgress, Self::NodeHe250ms, Self::OauthClientMetadataEgress, Self::LoginParFails]
             }
+            Self::V6BlackholeEgress => &[Self::NodeHe250ms, Self::OauthClientMetadataEgress, Self::LoginParFails],
             Self::NodeHe250ms
             | Self::NodeHeLostSyn
             | Self::DnsContainerResolverDead

@@ -94,10 +94,12 @@ pub struct Manner {
 /// [`ConnectFact`], [`crate::tls_fact::TlsFact`] and [`crate::http_fact::HttpFact`] under the place's
 /// vantage, all of the probe [`ProbeName::Egress`], and [`crate::host_fact::SourceFact`]s.
 pub async fn egress(net: &Net, places: &[Place], hosts: &[EgressHost], manner: &Manner) {
-    let jobs = places.iter().map(|place| async move {
+    let jobs = places.iter().enumerate().map(|(index, place)| async move {
         let (net_there, hosts, pid) = (net.at(place.vantage.clone()), hosts.to_vec(), place.pid);
         let (files, ours) = (net.at(place.files.clone()), manner.clone());
-        let work = move || async move { from_here(&net_there, &files, pid, hosts, &ours).await };
+        // Two places in one network differ in their resolvers alone; the later, the PDS's own, counts.
+        let connects = !places[index + 1..].iter().any(|later| later.vantage == place.vantage);
+        let work = move || async move { from_here(&net_there, &files, pid, hosts, &ours, connects).await };
         if let Err(error) = place.namespace.run(work).await {
             let why = format!("the network of {} may not be entered: {error}", String::from(place.vantage.clone()));
             net.not_measured(ProbeName::Egress, &why, &manner.sudo);
@@ -106,7 +108,7 @@ pub async fn egress(net: &Net, places: &[Place], hosts: &[EgressHost], manner: &
     join_all(jobs).await;
 }
 
-async fn from_here(net: &Net, files: &Net, pid: Option<u32>, hosts: Vec<EgressHost>, manner: &Manner) {
+async fn from_here(net: &Net, files: &Net, pid: Option<u32>, hosts: Vec<EgressHost>, manner: &Manner, connects: bool) {
     let root = pid.map_or_else(Root::here, Root::of);
     let servers: Vec<SocketAddr> = match root {
         Ok(root) => name_files::read(&root)
@@ -119,7 +121,7 @@ async fn from_here(net: &Net, files: &Net, pid: Option<u32>, hosts: Vec<EgressHo
     };
     // The namespace is entered and its files are read: from here on the network speaks.
     drop_capabilities();
-    let here = Here { net, files, servers: &servers, manner };
+    let here = Here { net, files, servers: &servers, manner, connects };
     join_all(hosts.iter().take(HOSTS).map(|host| here.one_host(host))).await;
 }
 
@@ -131,6 +133,8 @@ struct Here<'a> {
     files: &'a Net,
     servers: &'a [SocketAddr],
     manner: &'a Manner,
+    /// Or only names are asked for.
+    connects: bool,
 }
 
 impl Here<'_> {
@@ -186,7 +190,7 @@ impl Here<'_> {
 
     async fn addresses(self, host: &EgressHost, found: &[IpAddr]) {
         let found = &found[..found.len().min(limits::ADDRESSES)];
-        if found.is_empty() {
+        if found.is_empty() || !self.connects {
             return;
         }
         let one = |(index, addr): (usize, &IpAddr)| self.one_address(host, *addr, index < DOCUMENTS);

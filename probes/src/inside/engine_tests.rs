@@ -120,8 +120,7 @@ async fn names_cannot_change_the_path() {
 
 #[tokio::test]
 async fn the_end_of_a_containers_log() {
-    let line =
-        r#"{"time":1,"name":"pds:oauth","err":{"message":"for \"https://app.example/\": ETIMEDOUT topsecret"}}"#;
+    let line = r#"{"time":1,"name":"pds:oauth","err":{"message":"for \"https://app.example/\": ETIMEDOUT topsecret"}}"#;
     let mut body = vec![1, 0, 0, 0];
     body.extend(u32::try_from(line.len()).expect("short").to_be_bytes());
     body.extend(line.as_bytes());

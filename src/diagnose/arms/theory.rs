@@ -143,10 +143,9 @@ const NEAR_MS: u64 = 200;
 /// except behind a satellite: a theory that needs it supposes more than any fault.
 const FAR_NEAR_COST: u32 = 2;
 
-/// The arm without a fetch is taken off every time, and its own time varies from one request to the next: the rest
-/// may come out too small by this.
-const EARLY_MS: u64 = 40;
-/// Too large by this: name lookup and a busy machine as well. Less than Node's timer, or one more attempt would fit.
+/// What was taken off for the network may have been too much by this.
+const EARLY_MS: u64 = 15;
+/// A fetch may take longer than the theory says by this: name lookup and a busy machine as well. Less than Node's timer, or one more attempt would fit.
 const LATE_MS: u64 = 220;
 /// The time after which the PDS ends a fetch, less coarseness.
 const SILENCE_MS: u64 = 9_500;
@@ -267,15 +266,15 @@ enum Expected {
 impl Expected {
     /// `noise`: how long even what goes well takes here.
     fn fits(self, arm: &Arm<'_>, noise: u64) -> bool {
-        let (got, spent) = (arm.got, arm.spent);
-        match (self, got) {
-            (Self::Reached { connect_ms }, Got::Reached) => spent + EARLY_MS >= connect_ms,
+        let latest = arm.at_most + EARLY_MS;
+        match (self, arm.got) {
+            (Self::Reached { connect_ms }, Got::Reached) => latest >= connect_ms,
             (Self::Named(expected), Got::Failed(seen)) => expected == seen,
             (Self::Bare { after_ms }, got) if got.is_bare() => {
                 if after_ms >= SILENCE_MS {
-                    spent >= SILENCE_MS
+                    arm.at_most >= SILENCE_MS
                 } else {
-                    (after_ms.saturating_sub(EARLY_MS)..=after_ms + LATE_MS + noise).contains(&spent)
+                    after_ms <= latest && arm.spent <= after_ms + LATE_MS + noise
                 }
             }
             _ => false,
@@ -309,14 +308,14 @@ fn arm_cost(v6: V6, fault: Fault, runtime: &Runtime, arm: &Arm<'_>, arms: &Arms<
     let noise = noise(arms);
     let mut best: Option<u32> = None;
     for round_trip in ROUND_TRIPS_MS {
-        let (connected, cut_off, expected) = expect(v6, fault, runtime, arm, round_trip);
+        let (cut_off, expected) = expect(v6, fault, runtime, arm, round_trip);
         if !expected.iter().any(|expected| expected.fits(arm, noise)) {
             continue;
         }
         let near = matches!(arm.arm, ParArm::Near | ParArm::Ipv4Only);
         let mut cost = if near && round_trip > NEAR_MS { FAR_NEAR_COST } else { 0 };
-        // Two hosts that are near are about as near: what the one with two families takes longer, Node wasted.
-        if arm.arm == ParArm::Near && connected && !cut_off && late(arm, arms) {
+        // A host that is near is quick, unless Node wasted an attempt on it.
+        if arm.arm == ParArm::Near && arm.got == Got::Reached && !cut_off && maybe_late(arm) {
             cost += 1;
         }
         best = Some(best.map_or(cost, |known| known.min(cost)));
@@ -327,16 +326,21 @@ fn arm_cost(v6: V6, fault: Fault, runtime: &Runtime, arm: &Arm<'_>, arms: &Arms<
 /// What a wasted attempt of Node's costs, less the difference that two near hosts may have: half of its timer.
 const WASTED_MS: u64 = ATTEMPT_MS / 2;
 
-/// The near host took longer than the near IPv4-only one, by about one of Node's timers.
+/// The near host may have taken as long as one of Node's timers.
+fn maybe_late(near: &Arm<'_>) -> bool {
+    near.at_most + EARLY_MS >= ATTEMPT_MS
+}
+
+/// It did, by the near host on IPv4 only, which had no timer to waste.
 pub fn late(near: &Arm<'_>, arms: &Arms<'_>) -> bool {
-    near.spent + EARLY_MS >= ATTEMPT_MS
+    maybe_late(near)
         && arms
             .get(ParArm::Ipv4Only)
             .is_some_and(|plain| plain.got == Got::Reached && near.spent >= plain.spent + WASTED_MS)
 }
 
-/// Whether a connection comes about, whether an attempt was wasted on it, and what may be seen of it.
-fn expect(v6: V6, fault: Fault, runtime: &Runtime, arm: &Arm<'_>, round_trip: u64) -> (bool, bool, Vec<Expected>) {
+/// Whether an attempt was wasted, and what may be seen of the fetch.
+fn expect(v6: V6, fault: Fault, runtime: &Runtime, arm: &Arm<'_>, round_trip: u64) -> (bool, Vec<Expected>) {
     let connects = Path::Connects { after_ms: round_trip };
     let (v4_path, v6_path) = match fault {
         Fault::AllDropped | Fault::AppDropped => (Path::Silent, v6_path(v6, Path::Silent)),
@@ -382,7 +386,7 @@ fn expect(v6: V6, fault: Fault, runtime: &Runtime, arm: &Arm<'_>, round_trip: u6
             may_be
         }
     };
-    (prediction.works(), prediction.cut_off() > 0, expected)
+    (prediction.cut_off() > 0, expected)
 }
 
 fn v6_path(v6: V6, working: Path) -> Path {

@@ -18,6 +18,7 @@ use crate::diagnose::{
         theory::{self, Fault, Theory, V6, cheapest, fitting},
     },
     evidence::Evidence,
+    node_model::release::ATTEMPT_MS,
     par_stage::FetchFailure,
 };
 
@@ -128,7 +129,11 @@ fn confidence(evidence: &Evidence<'_>, code: Code, app: &Arm<'_>, arms: &Arms<'_
     let strong = evidence.reference_is_strong();
     let reached = |kind| arms.get(kind).is_some_and(|arm| arm.got == Got::Reached);
     let controlled = |kind| arms.get(kind).filter(|arm| arm.same_question);
-    let capped = |arm: &Arm<'_>| arm.is_dual() && arm.got == Got::Failed(FetchFailure::AttemptCap);
+    let capped = |arm: &Arm<'_>| {
+        arm.is_dual()
+            && matches!(arm.got, Got::Failed(FetchFailure::AtOnce | FetchFailure::AttemptCap))
+            && arm.at_most >= ATTEMPT_MS
+    };
     let sure = match code {
         // Two hosts that have nothing in common but their distance and their two families end alike.
         Code::NodeHe250ms => {

@@ -79,7 +79,9 @@ fn counts(run: &Run) -> String {
 
 /// The command that measures again, as far as a run tells it.
 fn again(run: &Run) -> String {
-    let mut command = "pdsdoctor check".to_owned();
+    // What was measured inside took the rights of the administrator.
+    let sudo = if run.settings.pds_host.is_some() { "sudo " } else { "" };
+    let mut command = format!("{sudo}pdsdoctor check");
     if run.target.kind != TargetKind::Machine {
         command.push_str(&format!(" {}", quoted(&run.target.input)));
     }

@@ -155,7 +155,7 @@ fn taken(evidence: &Evidence<'_>) -> Option<Cause> {
     }
     // Only where another program is there to be the PDS's proxy and has not got the port.
     let others: BTreeSet<String> = waiting_proxies(evidence, &owner.program);
-    let confidence = if others.is_empty() { Confidence::Possible } else { Confidence::Confirmed };
+    let confidence = if others.is_empty() { Confidence::Likely } else { Confidence::Confirmed };
     let mut cause = Cause::new(
         Code::PortTaken,
         Impact::Broken,

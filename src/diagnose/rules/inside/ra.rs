@@ -1,5 +1,8 @@
 //! Forwarding against router advertisements: who ignores the router, and what is left of IPv6.
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 use pdsdoctor_probes::{
     fact::{FactId, Family, Role, Vantage},
     host_fact::RaHandler,
@@ -39,8 +42,13 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
         });
         match cause {
             Some(cause) => {
-                found.causes.extend(ra_lasts::not_applied(evidence, &uplink));
-                found.cause(cause);
+                let lost = visitors_lost(evidence, &uplink);
+                let both = ra_lasts::not_applied(evidence, &uplink).into_iter().chain([cause]);
+                found.causes.extend(both.map(|cause| match &lost {
+                    // A risk all the same: from here nobody sees what visitors see.
+                    Some((line, ids)) => cause.saw(line.clone()).because(ids.iter().cloned()),
+                    None => cause,
+                }));
             }
             None => {
                 theories(evidence, &uplink, without.is_none(), found);
@@ -48,6 +56,24 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
             }
         }
     }
+}
+
+/// The PDS's own AAAA record leads to this machine, by an address it has or would have of the router's
+/// prefix: without a route back, visitors by IPv6 get no answer.
+fn visitors_lost(evidence: &Evidence<'_>, uplink: &Uplink<'_>) -> Option<(String, Vec<FactId>)> {
+    let host = evidence.host()?;
+    let own: Vec<IpAddr> = uplink.public().iter().map(|address| address.addr).collect();
+    let offered = match uplink.heard() {
+        Heard::Router(router) => router.prefixes.iter().map(|found| found.prefix.as_str()).collect(),
+        _ => Vec::new(),
+    };
+    let leads_here = |addr: &IpAddr| {
+        own.contains(addr) || offered.iter().any(|prefix| prefix.parse::<IpNet>().is_ok_and(|net| net.contains(addr)))
+    };
+    let published = evidence.published(host);
+    let addr = published.iter().filter(|addr| addr.is_ipv6()).find(|addr| leads_here(addr))?;
+    let line = format!("the AAAA record {addr} of {host} leads to this machine, which cannot answer without a route");
+    Some((line, evidence.address_answers(host).iter().map(|seen| seen.id()).collect()))
 }
 
 /// About IPv6 as such: nothing fails by it alone.
