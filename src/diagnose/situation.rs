@@ -167,9 +167,12 @@ pub fn of<'a>(evidence: &Evidence<'a>, host: &str) -> Option<Story<'a>> {
                 paths::has_route(&tries).then(|| any_source(inside, &at, Family::of(address)).unwrap_or(address.into()))
             }
         };
-        let shaken = inside.handshakes().filter(|seen| seen.fact.vantage == at && seen.body.addr == address);
-        let handshake_ms = shaken.filter(|seen| seen.body.failure.is_none()).map(|seen| seen.took().max(1)).min();
-        let Some(found) = Measured::of(address, &tries, handshake_ms, source.is_some()) else {
+        let handshakes = inside.handshakes().filter(|seen| {
+            let body = seen.body;
+            seen.fact.vantage == at && body.addr == address && body.sni.as_str() == host && body.failure.is_none()
+        });
+        let handshake = handshakes.min_by_key(Seen::took);
+        let Some(found) = Measured::of(address, &tries, handshake.as_ref(), source.is_some()) else {
             unsure.push(format!("{address} was not connected to"));
             continue;
         };

@@ -101,14 +101,15 @@ fn nobody_could_listen() {
     deaf(machine_host_network()).says_nothing_of_v6();
     let meant = deaf(machine_host_network())
         .at_boot("net/ipv6/conf/all/accept_ra", Some(("2", "/etc/sysctl.d/x.conf", BootVia::Key)));
-    let judged = meant.has(Code::V6ForwardingEatsRa, Impact::Risk, Confidence::Likely);
-    assert!(judged.cause(Code::V6ForwardingEatsRa).settle.as_deref().is_some_and(|it| it.contains("sudo pdsdoctor")));
+    let judged = meant.has(Code::V6AcceptRaNotPersistent, Impact::Risk, Confidence::Confirmed);
+    assert!(judged.says(Code::V6ForwardingEatsRa), "{}", judged.show());
     let server = deaf(machine_host_network()).there(&HERE, |fact| {
         if let FactBody::NameFiles(body) = &mut fact.body {
             body.nameservers.push(t("fe80::1%eth0"));
         }
     });
-    server.has(Code::V6ForwardingEatsRa, Impact::Risk, Confidence::Likely);
+    let judged = server.has(Code::V6ForwardingEatsRa, Impact::Risk, Confidence::Likely);
+    assert!(judged.cause(Code::V6ForwardingEatsRa).settle.as_deref().is_some_and(|it| it.contains("sudo pdsdoctor")));
     let text = not_obtained("");
     let fails = deaf(machine_host_network()).par(
         Role::Target,
@@ -337,8 +338,9 @@ fn the_file_was_not_applied() {
             Impact::Risk,
             Confidence::Confirmed,
         );
-        judged.cause(Code::V6ForwardingEatsRa);
-        assert!(judged.cause(Code::V6AcceptRaNotPersistent).summary.contains(ACCEPT_RA_FILE), "{}", judged.show());
+        let cause = judged.cause(Code::V6AcceptRaNotPersistent);
+        assert_eq!(cause.symptoms[0].code, Code::V6ForwardingEatsRa, "{}", judged.show());
+        assert!(cause.summary.contains(ACCEPT_RA_FILE), "{}", judged.show());
     }
     // Where no router advertises, it does not matter.
     eaten(machine_host_network()).accept_ra_lasts(BootVia::Key).hears(&[]).says_nothing_of_v6();

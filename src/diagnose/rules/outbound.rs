@@ -121,7 +121,8 @@ fn explain(evidence: &Evidence<'_>, app: &Arm<'_>, arms: &Arms<'_>, theories: &[
 
 /// `sudo` on the PDS's machine sees what can only be guessed from here.
 fn settle(evidence: &Evidence<'_>) -> String {
-    format!("sudo {} on the PDS's own machine", evidence.verify())
+    let sudo = if evidence.inside().is_empty() { "sudo " } else { "" };
+    format!("{sudo}{} on the PDS's own machine", evidence.verify())
 }
 
 /// A theory that stands alone is likely. A contrast that nothing else explains makes it sure.

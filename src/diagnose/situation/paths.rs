@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
-use pdsdoctor_probes::fact::{ConnectFact, FactId, Failure, FailureKind};
+use pdsdoctor_probes::{
+    fact::{ConnectFact, FactId, Failure, FailureKind},
+    tls_fact::TlsFact,
+};
 
 use crate::diagnose::{
     evidence::Seen,
@@ -23,10 +26,10 @@ pub struct Measured {
     pub path: Path,
     /// How long the tries that connected took, in their order.
     pub times: Vec<u64>,
+    /// Those of them whose first packet arrived.
+    pub kept: Vec<u64>,
     /// How many of them took whole seconds more than the fastest: their first packet was lost.
     pub lost: usize,
-    /// The fastest that was seen of the path, in milliseconds.
-    yardstick: u64,
     /// How many tries there were.
     pub tries: usize,
     /// The facts.
@@ -34,42 +37,52 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// Of the tries at one address, and of a handshake with it, which takes a round trip and the time to reckon.
-    /// `None`: there were no tries, and the kernel has a route.
+    /// Of the tries at one address, and of the shortest TLS handshake there. `None`: there were no tries, and the kernel
+    /// has a route.
     pub(super) fn of(
         ip: IpAddr,
         tries: &[Seen<'_, ConnectFact>],
-        handshake_ms: Option<u64>,
+        handshake: Option<&Seen<'_, TlsFact>>,
         routed: bool,
     ) -> Option<Self> {
-        let ids = tries.iter().map(Seen::id).collect();
+        let mut ids: Vec<FactId> = tries.iter().map(Seen::id).collect();
         let times: Vec<u64> =
             tries.iter().filter(|seen| seen.body.failure.is_none()).map(|seen| seen.took().max(1)).collect();
-        // Where every first packet is lost, no try shows how long one takes that is not.
-        let yardstick = times.iter().copied().chain(handshake_ms).min().unwrap_or(0);
-        let usual = (!times.is_empty()).then(|| typical(&times, yardstick));
+        let handshake_ms = handshake.map(Seen::took);
+        let is_lost = |time: u64| is_lost(&times, time) || is_lost_by(handshake_ms, time);
+        let kept: Vec<u64> = times.iter().copied().filter(|time| !is_lost(*time)).collect();
+        // Where every first packet was lost, what is left of the whole seconds is the way.
+        let rests = || times.iter().map(|time| (time % SYN_RETRANSMIT_MS).max(1)).collect();
+        let usual = if kept.is_empty() { middle(rests()) } else { middle(kept.clone()) };
+        if kept.is_empty() && !times.is_empty() {
+            ids.extend(handshake.map(Seen::id));
+        }
         let path = match (usual, tries.first()) {
             (Some(after_ms), _) => Path::Connects { after_ms },
             (None, Some(first)) => failed(first, routed),
             (None, None) if !routed => Path::fails(0, "ENETUNREACH"),
             (None, None) => return None,
         };
-        let lost = times.iter().filter(|time| is_lost(yardstick, **time)).count();
-        Some(Self { ip, path, lost, yardstick, tries: tries.len(), times, ids })
+        let lost = times.len() - kept.len();
+        Some(Self { ip, path, lost, tries: tries.len(), times, kept, ids })
     }
 
     /// In words: `connects after 312 ms (5 tries, 309 to 318 ms)`.
     pub fn words(&self) -> String {
         match &self.path {
             Path::Connects { after_ms } => {
-                let arrived = |time: &u64| !is_lost(self.yardstick, *time);
-                let kept: Vec<u64> = self.times.iter().copied().filter(arrived).collect();
-                let span = match (kept.iter().min(), kept.iter().max()) {
+                if self.kept.is_empty() {
+                    let fastest = self.times.iter().min().copied().unwrap_or(0);
+                    return format!(
+                        "connects after {fastest} ms, {after_ms} ms after its packet is sent again ({} tries{})",
+                        self.tries,
+                        self.troubles()
+                    );
+                }
+                let span = match (self.kept.iter().min(), self.kept.iter().max()) {
                     (Some(least), Some(most)) if self.tries > 1 => {
                         format!(" ({} tries, {least} to {most} ms{})", self.tries, self.troubles())
                     }
-                    // By the handshake, which went through.
-                    (None, _) => format!(" ({} tries{})", self.tries, self.troubles()),
                     _ => String::new(),
                 };
                 format!("connects after {after_ms} ms{span}")
@@ -90,16 +103,22 @@ impl Measured {
 
 /// A try that took whole seconds more than the fastest. Linux repeats a SYN after 1 s, then after ever longer; since 6.5
 /// the first four follow each other by a second (`tcp_syn_linear_timeouts`).
-fn is_lost(fastest: u64, time: u64) -> bool {
-    let more = time.saturating_sub(fastest) + STEP_EARLY_MS;
+fn is_lost(times: &[u64], time: u64) -> bool {
+    let Some(fastest) = times.iter().min() else { return false };
+    let more = time.saturating_sub(*fastest) + STEP_EARLY_MS;
     more >= SYN_RETRANSMIT_MS && more % SYN_RETRANSMIT_MS <= STEP_EARLY_MS + STEP_LATE_MS
 }
 
-/// The middle of those whose first packet arrived.
-fn typical(times: &[u64], yardstick: u64) -> u64 {
-    let mut kept: Vec<u64> = times.iter().copied().filter(|time| !is_lost(yardstick, *time)).collect();
-    kept.sort_unstable();
-    kept.get(kept.len() / 2).copied().unwrap_or(yardstick)
+/// A handshake takes at least one way there and back: a connection that took a second or more beside a short handshake
+/// did not take it on the way, and what is left of its whole seconds is no more than the handshake's time.
+fn is_lost_by(handshake_ms: Option<u64>, time: u64) -> bool {
+    let short = handshake_ms.filter(|ms| *ms <= SYN_RETRANSMIT_MS / 2);
+    short.is_some_and(|ms| time >= SYN_RETRANSMIT_MS && time % SYN_RETRANSMIT_MS <= ms + STEP_EARLY_MS)
+}
+
+fn middle(mut times: Vec<u64>) -> Option<u64> {
+    times.sort_unstable();
+    times.get(times.len() / 2).copied()
 }
 
 /// Packets can leave for it, as far as attempts say.
