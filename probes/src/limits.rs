@@ -29,7 +29,7 @@ pub const HTTP_EXCHANGE: Duration = Duration::from_secs(7);
 /// (`@atproto-labs/fetch-node`, `timedFetch(10e3)`); connecting and the way back come on top.
 pub const PAR: Duration = Duration::from_millis(15_000);
 
-/// A PAR about the PDS's own address. The connection it tests goes to the next router at most, and a healthy
+/// A PAR about the target's own address, at the target or at the reference. The connection it tests goes to the next router at most, and a healthy
 /// run must not wait 10 s for a router that drops it: what [`TCP_CONNECT`] says of a path is said here too.
 pub const PAR_OWN_URL: Duration = Duration::from_millis(4_000);
 

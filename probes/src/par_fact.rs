@@ -33,6 +33,8 @@ pub enum ParArm {
     Ipv4Only,
     /// A host on IPv6 only.
     Ipv6Only,
+    /// The target's own address, which the reference is made to fetch: does the world reach it?
+    TargetUrl,
 }
 
 impl ParArm {

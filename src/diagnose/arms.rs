@@ -30,7 +30,9 @@ impl Got {
         match stage {
             Stage::DocumentNotObtained(failure) => Some(Self::Failed(*failure)),
             // This one is not waited for until the PDS gives up.
-            Stage::NoRoute(FailureKind::Timeout) if arm == ParArm::OwnUrl => Some(Self::Failed(FetchFailure::Silence)),
+            Stage::NoRoute(FailureKind::Timeout) if matches!(arm, ParArm::OwnUrl | ParArm::TargetUrl) => {
+                Some(Self::Failed(FetchFailure::Silence))
+            }
             other => (other.reached_host() == Some(true)).then_some(Self::Reached),
         }
     }

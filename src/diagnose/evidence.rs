@@ -16,7 +16,7 @@ use url::Url;
 use super::{
     inside::Inside,
     net_kinds::{AddressKind, address_kind},
-    par_stage::{Stage, stage},
+    par_stage::{FetchFailure, Stage, stage},
 };
 
 /// A fact with its body already looked into.
@@ -515,6 +515,21 @@ impl<'a> Evidence<'a> {
                 && client.is_none_or(|client| seen.body.client.as_str() == client)
         })?;
         Some((*found, self.stage_of(*found)))
+    }
+
+    /// Does the reference reach the target, made to fetch from it? `None`: it was not asked, or its answer says
+    /// neither.
+    pub fn second_look(&self) -> Option<(Seen<'a, ParFact>, bool)> {
+        let (seen, stage) = self.par(Role::Reference, None, ParArm::TargetUrl)?;
+        let reached = match &stage {
+            // This one is not waited for until the reference gives up.
+            Stage::NoRoute(FailureKind::Timeout) => false,
+            Stage::DocumentNotObtained(FetchFailure::Silence | FetchFailure::Refused | FetchFailure::Reset) => false,
+            // A certificate was shown: packets pass.
+            Stage::DocumentNotObtained(FetchFailure::Certificate) => true,
+            stage => (stage.reached_host() == Some(true)).then_some(true)?,
+        };
+        Some((seen, reached))
     }
 
     /// How far a PAR got.

@@ -109,6 +109,7 @@ mod linux {
         };
         context.net.adopt(&aside);
         context.found().pds_host = Some(Text::limited(&why, 160));
+        context.second_look.make(true);
         let listening = async {
             if context.measures(ProbeName::RouterAdvertisement) {
                 survey.listen(&context.net, &how, inside::LISTEN).await;

@@ -55,6 +55,8 @@ struct Context {
     way_out: way_out::Decision,
     /// Whether a login at the target failed, or takes too long.
     login_failed: way_out::Decision,
+    /// The reference is made to fetch from the target: where this machine does not reach it, or is the PDS's own.
+    second_look: way_out::Decision,
     /// Between the view from outside and the view from inside.
     bridge: inside::Bridge,
     found: Mutex<Found>,
@@ -111,6 +113,7 @@ pub async fn check(
         resolver_answered: AtomicBool::new(false),
         way_out: way_out::Decision::new(options.egress_hosts_given),
         login_failed: way_out::Decision::new(false),
+        second_look: way_out::Decision::new(false),
         bridge: inside::Bridge::new(),
         found: Mutex::new(Found {
             target: unresolved(options),
@@ -168,6 +171,7 @@ async fn everything(context: Arc<Context>) {
         let reference = reference::examine(&context, &clients, &input);
         let target = async {
             target::examine(&context, &clients, &input).await;
+            context.second_look.make(false);
             // Where the target was not asked, the reference need not be.
             context.way_out.make(false);
             context.login_failed.make(false);

@@ -1,6 +1,13 @@
 //! OAuth discovery and the PAR experiment, at the target and, identically, at the reference.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use pdsdoctor_probes::{
     fact::{ProbeName, Role},
@@ -203,6 +210,22 @@ async fn pars(context: &Arc<Context>, clients: &Clients, role: Role, pds: (&str,
             par::par(net, &fetched(ParArm::OwnUrl, &format!("{}/xrpc/_health", server.origin))).await;
         }
     };
+    // What is left of the most that one PDS gets, for those who come first.
+    let left = AtomicUsize::new(PARS.saturating_sub(PARS_WITHOUT_CLIENT + PARS_PER_CLIENT * clients.all.len()));
+    let take = |most: usize| {
+        let less = |left: usize| Some(left - left.min(most));
+        left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).map_or(0, |before| before.min(most))
+    };
+    // Another place to look at the target from, where this one is not enough.
+    let second_look = async {
+        if role == Role::Reference && context.second_look.made().await {
+            let target = context.found().target.clone();
+            let origin = target.origin.filter(|_| target.port == 443);
+            if let Some(origin) = origin.filter(|_| take(1) == 1) {
+                par::par(net, &fetched(ParArm::TargetUrl, &format!("{origin}/xrpc/_health"))).await;
+            }
+        }
+    };
     let decide = |failed| {
         context.way_out.make(failed);
         context.login_failed.make(failed);
@@ -247,11 +270,8 @@ async fn pars(context: &Arc<Context>, clients: &Clients, role: Role, pds: (&str,
             () = overdue => {}
         }
     };
-    let sent = PARS_WITHOUT_CLIENT + PARS_PER_CLIENT * clients.all.len();
-    let way_out = way_out::examine(context, clients, role, pds, PARS.saturating_sub(sent), |host| {
-        fetched(host.family.arm(), &host.url)
-    });
-    tokio::join!(localhost, own_url, decided, way_out);
+    let way_out = way_out::examine(context, clients, role, pds, take, |host| fetched(host.family.arm(), &host.url));
+    tokio::join!(localhost, own_url, second_look, decided, way_out);
 }
 
 /// The address with a query that nobody asked for before: no cache on the way, and never the same address as the

@@ -1,6 +1,9 @@
 //! The target: what it is, and everything that is asked of it.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    pin::pin,
+    sync::{Arc, atomic::Ordering},
+};
 
 use pdsdoctor_probes::{
     dns_fact::{DnsPurpose, RecordType},
@@ -10,7 +13,7 @@ use pdsdoctor_probes::{
     record::TargetKind,
     text::Text,
 };
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::{sync::mpsc::UnboundedReceiver, time};
 
 use super::{
     Context,
@@ -18,6 +21,7 @@ use super::{
     handles, identity,
     lines::{Answer, Depth, first_working, lines},
     oauth, origin,
+    way_out::OVERDUE,
 };
 
 /// How many labels upwards the zone and CAA records are looked for.
@@ -174,8 +178,21 @@ async fn pds(
     let deeper = async {
         let working = match first {
             Some(answer) => Some(answer),
-            None => first_working(&mut answers, |answer| answer.healthy).await,
+            None => {
+                let mut working = pin!(first_working(&mut answers, |answer| answer.healthy));
+                match time::timeout(OVERDUE, &mut working).await {
+                    Ok(working) => working,
+                    // Whether others reach it need not wait for the end of a silence.
+                    Err(_) => {
+                        context.second_look.make(true);
+                        working.await
+                    }
+                }
+            }
         };
+        if working.is_none() {
+            context.second_look.make(true);
+        }
         if let Some(working) = working {
             let domains = working.described.as_ref().map(|(_, domains)| domains.clone()).unwrap_or_default();
             tokio::join!(

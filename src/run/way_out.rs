@@ -81,15 +81,16 @@ pub(super) async fn examine(
     clients: &Clients,
     role: Role,
     pds: (&str, IpAddr),
-    room: usize,
+    take: impl Fn(usize) -> usize,
     request: impl Fn(&EgressHost) -> ParRequest,
 ) {
     if !context.way_out.made().await {
         return;
     }
+    let room = take(context.options.egress_hosts.len());
     let hosts: Vec<&EgressHost> = context.options.egress_hosts.iter().take(room).collect();
     if role == Role::Target && hosts.is_empty() {
-        let (why, needs) = if room == 0 {
+        let (why, needs) = if !context.options.egress_hosts.is_empty() {
             ("the applications named leave no login request (PAR) for other hosts", "a run with one application")
         } else {
             ("--no-third-party: no host was named for the PDS's way out", "--egress-host FAMILY=URL")

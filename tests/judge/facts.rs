@@ -157,7 +157,7 @@ pub fn good_answer(arm: ParArm) -> (u16, &'static str, &'static str) {
     match arm {
         ParArm::Localhost => (400, "invalid_request", "Use of PKCE is required"),
         ParArm::CacheBusted => (400, "invalid_client_metadata", "client_id does not match"),
-        ParArm::OwnUrl | ParArm::Near | ParArm::Far | ParArm::Ipv4Only | ParArm::Ipv6Only => {
+        ParArm::OwnUrl | ParArm::TargetUrl | ParArm::Near | ParArm::Far | ParArm::Ipv4Only | ParArm::Ipv6Only => {
             (400, "invalid_client_metadata", "Unable to obtain client metadata for \"https://x.example/\": Not Found")
         }
         ParArm::AsNamed => {

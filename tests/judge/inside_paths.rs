@@ -6,13 +6,14 @@ use pdsdoctor_probes::{
     fact::{Fact, FactBody, FailureKind, ProbeName, Role, Vantage},
     host_fact::HopsFact,
     http_fact::{BodyClass, Content, HttpPurpose},
+    par_fact::ParArm,
     process_fact::{Listener, Owner},
     record::TargetKind,
     secret::Form,
     tls_fact::PathVerdict,
 };
 
-use crate::{host::*, world::*};
+use crate::{host::*, reach, world::*};
 
 const REFUSED: (u16, &str, &str) = (400, "invalid_client_metadata", "");
 
@@ -409,6 +410,42 @@ fn the_provider_s_nat() {
     // A second router of one's own.
     let judged = behind_the_provider("192.168.178.1").finds(Code::NatHairpin, Impact::Degraded, Confidence::Likely);
     assert!(!judged.says(Code::NatCgnat), "{}", judged.show());
+}
+
+/// The reference was made to fetch from the PDS.
+pub fn second_look(world: World, reached: bool) -> World {
+    world.with(|world| {
+        let url = "https://pds.example.com/xrpc/_health";
+        let answer = if reached {
+            format!("Unable to obtain client metadata for \"{url}\": Validation of \"redirect_uris\" failed with error: Required")
+        } else {
+            String::new()
+        };
+        let mut body = par(Role::Reference, "https://tngl.sh", ParArm::TargetUrl, 400, "invalid_client_metadata", &answer);
+        body.client = t(url);
+        if !reached {
+            body.failure = Some(fail(FailureKind::Timeout));
+            body.status = None;
+            body.error = None;
+        }
+        world.push(ProbeName::Par, if reached { 200 } else { 4_000 }, FactBody::Par(body));
+    })
+}
+
+#[test]
+fn a_second_look_tells_a_closed_port_from_a_router_that_does_not_lead_back() {
+    let judged = second_look(no_loopback(true), true).finds(Code::NatHairpin, Impact::Degraded, Confidence::Confirmed);
+    assert!(!judged.diagnosis.causes.iter().any(|cause| cause.code == Code::FwPortsClosed), "{}", judged.show());
+    let judged =
+        second_look(no_loopback(true), false).finds(Code::FwPortsClosed, Impact::Broken, Confidence::Confirmed);
+    assert!(!judged.says(Code::NatHairpin), "{}", judged.show());
+    // A machine with a public address reaches itself through any firewall.
+    second_look(machine_host_network(), false).finds(Code::FwPortsClosed, Impact::Broken, Confidence::Likely);
+    second_look(machine_host_network(), true).is_well();
+    // From a laptop: closed for everybody, or for this network alone.
+    let laptop = reach::all_closed(FailureKind::Timeout, 4_000);
+    second_look(laptop.clone(), false).finds(Code::FwPortsClosed, Impact::Broken, Confidence::Confirmed);
+    second_look(laptop, true).finds(Code::NatHairpin, Impact::Degraded, Confidence::Likely);
 }
 
 #[test]

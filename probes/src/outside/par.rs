@@ -44,11 +44,12 @@ pub struct ParRequest {
     pub scope: String,
 }
 
-/// Sends the request within [`limits::PAR`], or [`limits::PAR_OWN_URL`]. Records [`ParFact`]. There is never a `code_challenge` in it:
-/// the reference PDS then refuses at the last check before it would write anything, so the request
+/// Sends the request within [`limits::PAR`], or [`limits::PAR_OWN_URL`]. Records [`ParFact`]. There is never
+/// a `code_challenge` in it: the reference PDS then refuses at the last check before it would write anything, so the request
 /// leaves no state (`oauth-provider`, `request-manager.ts`).
 pub async fn par(net: &Net, request: &ParRequest) -> ParFact {
-    let limit = if request.arm == ParArm::OwnUrl { limits::PAR_OWN_URL } else { limits::PAR };
+    let short = matches!(request.arm, ParArm::OwnUrl | ParArm::TargetUrl);
+    let limit = if short { limits::PAR_OWN_URL } else { limits::PAR };
     par_within(net, request, limit).await
 }
 

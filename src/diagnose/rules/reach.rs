@@ -13,8 +13,10 @@ use crate::diagnose::{
     net_kinds::{AddressKind, address_kind},
 };
 
-pub(super) const RULE: Rule =
-    Rule { codes: &[Code::FwPortsClosed, Code::SvcNotListening, Code::V6InboundClosed, Code::V6OnlyHost], judge };
+pub(super) const RULE: Rule = Rule { codes: CODES, judge };
+
+const CODES: &[Code] =
+    &[Code::FwPortsClosed, Code::SvcNotListening, Code::V6InboundClosed, Code::V6OnlyHost, Code::NatHairpin];
 
 fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     let Some(host) = evidence.host() else { return };
@@ -85,6 +87,10 @@ fn connect_ids<'a>(lines: &'a [&Line<'_>]) -> impl Iterator<Item = FactId> + 'a 
 fn nothing_open(evidence: &Evidence<'_>, host: &str, closed: &[&Line<'_>]) -> Option<Cause> {
     let port = evidence.run.target.port;
     let first = closed.first()?;
+    let second = evidence.second_look();
+    if let Some((seen, true)) = &second {
+        return only_from_here(evidence, host, closed, seen.id());
+    }
     // Behind a router of one's own, IPv4 may fail for this machine alone: the PDS may stand behind
     // the same router, and not every router lets connections turn round (NAT hairpin).
     let proves = |line: &&Line<'_>| line.family() == Family::V6 || !evidence.is_behind_nat();
@@ -93,7 +99,8 @@ fn nothing_open(evidence: &Evidence<'_>, host: &str, closed: &[&Line<'_>]) -> Op
         .filter(|line| proves(line))
         .find_map(|line| Some((*line, evidence.family_control(line.family())?)));
     let works = proof.clone().or_else(|| Some((first, evidence.family_control(first.family())?)));
-    let sure = if proof.is_some() { Confidence::Confirmed } else { Confidence::Likely };
+    // Two that have nothing to do with each other do not get through.
+    let sure = if proof.is_some() || second.is_some() { Confidence::Confirmed } else { Confidence::Likely };
     let refused: Vec<&Line<'_>> = closed
         .iter()
         .filter(|line| matches!(line.connect_failure(), Some(FailureKind::Refused | FailureKind::Reset)))
@@ -137,6 +144,11 @@ fn nothing_open(evidence: &Evidence<'_>, host: &str, closed: &[&Line<'_>]) -> Op
         ))
     };
     cause = cause.saw(how(closed)).because(connect_ids(closed)).because(port80);
+    if let (Some((seen, _)), Some(reference)) = (&second, evidence.reference()) {
+        cause = cause
+            .because([seen.id()])
+            .saw(format!("{reference}, made to fetch from {host}, gets no connection either"));
+    }
     if sure != Confidence::Confirmed {
         cause = cause.settle(if works.is_some() {
             "the same from another network (a phone's, without Wi-Fi): where this machine and the PDS share a router, it may only be that the router does not lead back in"
@@ -152,6 +164,39 @@ fn nothing_open(evidence: &Evidence<'_>, host: &str, closed: &[&Line<'_>]) -> Op
         ),
         None => cause,
     })
+}
+
+/// Others reach it: the fault is between this machine and the PDS. Behind a router, the same router may stand
+/// before both.
+fn only_from_here(evidence: &Evidence<'_>, host: &str, closed: &[&Line<'_>], seen: FactId) -> Option<Cause> {
+    let reference = evidence.reference()?;
+    // On the PDS's own machine more is known.
+    if !evidence.is_behind_nat() || !evidence.inside().is_empty() {
+        return None;
+    }
+    let summary = format!(
+        "{host} cannot be reached from this network, and others reach it: your router may be the PDS's, and not lead back in."
+    );
+    Some(
+        Cause::new(Code::NatHairpin, Impact::Degraded, Confidence::Likely, summary)
+            .saw(how(closed))
+            .because(connect_ids(closed))
+            .because([seen])
+            .contrast(
+                format!("https://{host}/, from two places"),
+                format!("this machine: {}", closed.first().map(|line| short(line)).unwrap_or_default()),
+                format!("{reference}: reaches it"),
+            )
+            .settle(format!("https://{host}/xrpc/_health on a phone without WLAN"))
+            .remedy(Remedy::new(
+                "Check from another network; at home, let the name lead to the PDS's inner address",
+                [
+                    format!("echo '<inner address of the PDS> {host}' | sudo tee -a /etc/hosts     # on this machine"),
+                    "or switch on NAT loopback (hairpin NAT) in the router".to_owned(),
+                ],
+                evidence.verify(),
+            )),
+    )
 }
 
 fn short(line: &Line<'_>) -> String {

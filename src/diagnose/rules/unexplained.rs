@@ -115,12 +115,15 @@ fn addresses(evidence: &Evidence<'_>, lines: &[Line<'_>], found: &mut Found) {
             );
         }
     } else {
+        let reached = matches!(evidence.second_look(), Some((_, true)));
+        let (impact, where_) =
+            if reached { (Impact::Degraded, " from here; others reach it") } else { (Impact::Broken, "") };
         found.cause(
             Cause::new(
                 Code::PdsUnreachable,
-                Impact::Broken,
+                impact,
                 Confidence::Possible,
-                format!("{host} cannot be reached at {shown}."),
+                format!("{host} cannot be reached at {shown}{where_}."),
             )
             .because(ids)
             .settle("the same from another network")

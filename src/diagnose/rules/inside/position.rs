@@ -4,9 +4,10 @@
 use std::net::IpAddr;
 
 use pdsdoctor_probes::{
-    fact::{FactId, Family, Vantage},
+    fact::{FactId, Family, Role, Vantage},
     host_fact::{HopsFact, Range},
     http_fact::{Content, HttpPurpose},
+    par_fact::ParArm,
 };
 
 use super::ports::{alive, own_front};
@@ -18,7 +19,7 @@ use crate::diagnose::{
 };
 
 pub(in crate::diagnose) const RULE: Rule =
-    Rule { codes: &[Code::DnsDynamicIpStale, Code::NatCgnat, Code::NatHairpin], judge };
+    Rule { codes: &[Code::DnsDynamicIpStale, Code::NatCgnat, Code::NatHairpin, Code::FwPortsClosed], judge };
 
 /// What is common to the three.
 struct Case<'a> {
@@ -31,14 +32,73 @@ struct Case<'a> {
 }
 
 fn judge(evidence: &Evidence<'_>, found: &mut Found) {
+    found.causes.extend(closed_to_others(evidence));
     let Some(case) = case(evidence) else { return };
-    if let Some(cause) = stale(evidence, &case) {
+    if reached(evidence) == Some(true) {
+        found.causes.extend(hairpin(evidence, &case));
+    } else if let Some(cause) = stale(evidence, &case) {
         found.cause(cause);
     } else if let Some(cause) = shared(evidence, &case) {
         found.cause(cause);
     } else {
         found.causes.extend(hairpin(evidence, &case));
     }
+}
+
+/// Does the reference reach the PDS?
+fn reached(evidence: &Evidence<'_>) -> Option<bool> {
+    evidence.second_look().map(|(_, reached)| reached)
+}
+
+/// The reference's attempt, in words and as a contrast to what was seen here.
+fn looked_twice(cause: Cause, evidence: &Evidence<'_>, here: &str) -> Cause {
+    let (Some((seen, reached)), Some(reference)) = (evidence.second_look(), evidence.reference()) else { return cause };
+    let there = if reached { "reaches it" } else { "gets no connection" };
+    cause.because([seen.id()]).contrast(
+        format!("https://{}/xrpc/_health, from two places", evidence.name()),
+        format!("this machine: {here}"),
+        format!("{reference}: {there}"),
+    )
+}
+
+/// The PDS answers at its own public address, which is this machine's, and the world does not get there: that
+/// packets to an own address pass says nothing of a firewall before it.
+fn closed_to_others(evidence: &Evidence<'_>) -> Option<Cause> {
+    let (seen, false) = evidence.second_look()? else { return None };
+    let own: Vec<IpAddr> =
+        evidence.inside().addresses(&Vantage::Here).into_iter().map(|(_, address)| address.addr).collect();
+    let lines = evidence.target_lines();
+    let line = lines.iter().find(|line| own.contains(&line.addr) && line.is_pds())?;
+    // The reference must be able to fetch at all.
+    let fetches = evidence.clients().into_iter().any(|client| {
+        let there = evidence.par(Role::Reference, Some(client), ParArm::CacheBusted);
+        there.is_some_and(|(_, stage)| stage.obtained_document() == Some(true))
+    });
+    if !fetches {
+        return None;
+    }
+    let (host, reference) = (evidence.name(), evidence.reference()?);
+    let listener = evidence.inside().listeners(&Vantage::Here);
+    let cause = Cause::new(
+        Code::FwPortsClosed,
+        Impact::Broken,
+        Confidence::Likely,
+        format!("{host} answers on this machine, and nobody else gets through: a firewall before it drops TCP 443."),
+    )
+    .saw(format!("something listens on port 443 here, and {reference}, made to fetch from {host}, gets no connection"))
+    .because(line.ids())
+    .because([seen.id()])
+    .because(listener.map(|seen| seen.id()))
+    .settle(format!("from another network: curl -sv https://{host}/xrpc/_health"));
+    Some(looked_twice(cause, evidence, "the PDS answers").remedy(Remedy::new(
+        "Open TCP 443 and 80 from the internet",
+        [
+            "in the cloud console: allow inbound TCP 80 and 443 in the security group (and in the subnet's list)",
+            "sudo nft list ruleset | grep -iE 'drop|reject'     # and this machine's own firewall",
+            "sudo ufw allow 80,443/tcp     # or the firewall you use",
+        ],
+        evidence.verify(),
+    )))
 }
 
 /// The PDS is well here, and its IPv4 addresses, none of which is this machine's, do not answer as one.
@@ -193,20 +253,31 @@ fn first_shared(hops: &Seen<'_, HopsFact>) -> Option<(usize, IpAddr)> {
 /// This machine cannot reach its own public name, which leads to the router before it.
 fn hairpin(evidence: &Evidence<'_>, case: &Case<'_>) -> Option<Cause> {
     let first = case.away.first()?;
-    if case.away.iter().any(Line::connected) || !evidence.is_behind_nat() {
+    // Where others do not get there either, the port is closed: another rule's.
+    let closed = reached(evidence) == Some(false);
+    if closed || case.away.iter().any(Line::connected) || !evidence.is_behind_nat() {
         return None;
     }
     let host = case.host;
     let how = how(first);
-    let ours = seen_as(evidence).is_some_and(|(addr, _)| addr == first.addr);
-    Some(
-        Cause::new(
-            Code::NatHairpin,
-            Impact::Degraded,
-            Confidence::Likely,
-            format!("This machine cannot reach its own public name {host}: the router does not turn such connections round, or does not forward the port."),
-        )
-        .saw(format!("{} is {}, and {how} from here", first.addr, if ours { "the router's address" } else { "not this machine's" }))
+    let proven = reached(evidence) == Some(true);
+    let whose = match seen_as(evidence) {
+        Some((addr, _)) if addr == first.addr => "the router's address",
+        _ => "not this machine's",
+    };
+    let (confidence, summary) = if proven {
+        let summary = format!(
+            "Others reach {host}, and its own machine does not: the router does not turn such connections round."
+        );
+        (Confidence::Confirmed, summary)
+    } else {
+        let summary = format!(
+            "This machine cannot reach its own public name {host}: the router does not turn such connections round, or does not forward the port."
+        );
+        (Confidence::Likely, summary)
+    };
+    let cause = Cause::new(Code::NatHairpin, Impact::Degraded, confidence, summary)
+        .saw(format!("{} is {whose}, and {how} from here", first.addr))
         .because(away_ids(case))
         .because(case.well.clone())
         .because(seen_as(evidence).map(|(_, id)| id))
@@ -215,21 +286,20 @@ fn hairpin(evidence: &Evidence<'_>, case: &Case<'_>) -> Option<Cause> {
             format!("{}: {how}", first.addr),
             format!("{}: the PDS answers", case.front),
         )
-        .settle(format!("open https://{host}/xrpc/_health on a phone without WLAN: if it answers there, only the way back to oneself is missing"))
-        .remedy(
-            Remedy::new(
-                "Let the name lead to this machine itself, here only",
-                [format!("echo '{} {host}' | sudo tee -a /etc/hosts", own_address(evidence))],
-                evidence.verify(),
-            )
-            .undo("remove the line from /etc/hosts"),
-        )
-        .remedy(Remedy::new(
-            "Or switch on NAT loopback (hairpin NAT) in the router",
-            ["in the router's settings: NAT loopback, NAT reflection or hairpin NAT"],
-            evidence.verify(),
-        )),
-    )
+        .settle(format!(
+            "open https://{host}/xrpc/_health on a phone without WLAN: if it answers there, only the way back to oneself is missing"
+        ));
+    let home = Remedy::new(
+        "Let the name lead to this machine itself, here only",
+        [format!("echo '{} {host}' | sudo tee -a /etc/hosts", own_address(evidence))],
+        evidence.verify(),
+    );
+    let router = Remedy::new(
+        "Or switch on NAT loopback (hairpin NAT) in the router",
+        ["in the router's settings: NAT loopback, NAT reflection or hairpin NAT"],
+        evidence.verify(),
+    );
+    Some(looked_twice(cause, evidence, &how).remedy(home.undo("remove the line from /etc/hosts")).remedy(router))
 }
 
 /// The address with which this machine goes out.
