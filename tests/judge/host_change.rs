@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use pdsdoctor_probes::{
-    dns_fact::DnsOutcome,
     fact::{Fact, FactBody, FailureKind, Family, NotMeasured, ProbeName, Role, Vantage},
     host_fact::{
         AddressOrigin, BootValue, BootVia, InterfaceFact, RaHandler, Range, RouterAdvertisement, RoutesFact,
@@ -170,26 +169,6 @@ impl World {
                     FactBody::Http(body) => body.addr.is_some_and(&which),
                     _ => false,
                 }
-        })
-    }
-
-    /// The PDS's names have no AAAA record.
-    #[must_use]
-    pub fn without_aaaa(self) -> Self {
-        let own = |addr: IpAddr| addr == ip(PDS_V6);
-        self.each(|fact| match &mut fact.body {
-            FactBody::Dns(body) if body.records.iter().any(|record| record.as_str() == PDS_V6) => {
-                body.records.clear();
-                body.outcome = DnsOutcome::NoData;
-            }
-            FactBody::SystemDns(body) => body.addresses.retain(|addr| !own(*addr)),
-            _ => {}
-        })
-        .without(|fact| match &fact.body {
-            FactBody::Connect(body) => own(body.addr),
-            FactBody::Tls(body) => own(body.addr),
-            FactBody::Http(body) => body.addr.is_some_and(own),
-            _ => false,
         })
     }
 

@@ -189,6 +189,14 @@ fn visitors_by_ipv6_look_like_one() {
     masked(machine()).with_v6(&container(), "2a01:4f8:1:2:d::2", Range::Global).never_says(Code::V6ClientIpMasked);
 }
 
+/// A connection to an address of one's own never leaves the machine: it shows nothing of the way in.
+#[test]
+fn the_own_address_proves_nothing() {
+    let world = machine().at_boot("net/ipv6/conf/eth0/accept_ra", None);
+    let judged = world.finds(Code::V6AcceptRaNotPersistent, Impact::Risk, Confidence::Likely);
+    assert!(!judged.rules_out(Code::V6InboundClosed), "{}", judged.show());
+}
+
 /// Port 443 of the machine on IPv4 alone; the published address is its own, so the kernel refuses.
 pub(crate) fn v4_only(program: &'static str) -> World {
     machine().closed(PDS_V6, FailureKind::Refused, 0).there(&HERE, |fact| {

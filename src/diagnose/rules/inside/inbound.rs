@@ -7,12 +7,9 @@ use pdsdoctor_probes::{
     process_fact::{Listener, ListenersFact},
 };
 
-use super::{
-    masked::USERLAND_PROXY,
-    uplink::{Uplink, uplinks},
-};
+use super::{masked::USERLAND_PROXY, uplink::uplinks};
 use crate::diagnose::{
-    Cause, Impact, Remedy,
+    Cause, Remedy,
     evidence::{Evidence, Seen},
     net_kinds::{AddressKind, address_kind},
 };
@@ -44,23 +41,6 @@ pub(in super::super) fn refine(evidence: &Evidence<'_>, cause: Cause, published:
         }
         _ => cause,
     }
-}
-
-/// A machine without a way out answers nobody. Where its own IPv6 address is published, whoever comes by
-/// IPv6 waits or fails, and `cause` is more than a risk.
-pub(super) fn unanswered(evidence: &Evidence<'_>, cause: Cause, uplink: &Uplink<'_>) -> Cause {
-    let inside = evidence.inside();
-    let Some(host) = evidence.host() else { return cause };
-    let own = inside.addresses(&Vantage::Here);
-    let ours = |addr: &IpAddr| own.iter().any(|(_, address)| address.addr == *addr) || uplink.is_offered(*addr);
-    let published = evidence.published(host).into_iter().filter(IpAddr::is_ipv6).find(ours);
-    let Some(published) = published else { return cause };
-    let named = evidence.address_answers(host).into_iter().filter(|seen| seen.body.addresses().contains(&published));
-    let mut cause = cause
-        .saw(format!("{host} has the IPv6 address {published}, and this machine has no way to answer who comes by it"))
-        .because(named.map(|seen| seen.id()));
-    cause.impact = cause.impact.max(Impact::Degraded);
-    cause
 }
 
 fn on_port(listeners: Seen<'_, ListenersFact>, port: u16) -> Vec<&Listener> {

@@ -11,7 +11,7 @@ use pdsdoctor_probes::{
 
 use super::{
     super::{Found, Rule, list},
-    inbound, ra_lasts, remedies,
+    ra_lasts, remedies,
     uplink::{Heard, Uplink, forwarder, offer, uplinks, without_way_out},
 };
 use crate::diagnose::{
@@ -38,7 +38,7 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     for uplink in uplinks(inside) {
         let cause = without.as_ref().and_then(|without| {
             let trap = ignored_by_kernel(evidence, &uplink).or_else(|| ignored_by_networkd(evidence, &uplink));
-            trap.map(|cause| inbound::unanswered(evidence, cause.because(without.clone()), &uplink))
+            trap.map(|cause| cause.because(without.clone()))
         });
         match cause {
             Some(cause) => {

@@ -6,7 +6,6 @@ use pdsdoctor_probes::{
 };
 
 use super::{
-    inbound,
     ra::scope,
     remedies::{self, key, plain},
     uplink::{Heard, Uplink, forwarder, offer},
@@ -124,8 +123,7 @@ fn after_the_interface(evidence: &Evidence<'_>, interface: &str) -> Remedy {
 /// machine has no way out by IPv6; the facts.
 pub(super) fn judge(evidence: &Evidence<'_>, uplink: &Uplink<'_>, without: Option<&[FactId]>) -> Option<Cause> {
     not_at_next_boot(evidence, uplink).or_else(|| match without {
-        Some(without) => run_out(evidence, uplink)
-            .map(|cause| inbound::unanswered(evidence, cause.because(without.to_vec()), uplink)),
+        Some(without) => run_out(evidence, uplink).map(|cause| cause.because(without.to_vec())),
         None => running_out(evidence, uplink),
     })
 }

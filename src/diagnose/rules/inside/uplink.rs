@@ -146,12 +146,6 @@ impl<'a> Uplink<'a> {
         }
     }
 
-    /// It lies in a prefix that a router here was heard to offer.
-    pub(super) fn is_offered(&self, addr: IpAddr) -> bool {
-        let routers = self.heard.iter().flat_map(|seen| &seen.body.routers);
-        routers.flat_map(|router| &router.prefixes).filter(|prefix| is_public(prefix)).any(|prefix| holds(prefix, addr))
-    }
-
     /// The fact of the listen.
     pub(super) fn heard_id(&self) -> Option<FactId> {
         self.heard.map(|seen| seen.id())
@@ -175,17 +169,6 @@ fn is_public(prefix: &pdsdoctor_probes::host_fact::AdvertisedPrefix) -> bool {
     let network = prefix.prefix.split('/').next().and_then(|network| network.parse::<IpAddr>().ok());
     let private = |addr| matches!(address_kind(addr), AddressKind::UniqueLocal | AddressKind::LinkLocal);
     prefix.autonomous && prefix.valid_s != Some(0) && network.is_some_and(|network| !private(network))
-}
-
-/// It is an address of that network.
-fn holds(prefix: &pdsdoctor_probes::host_fact::AdvertisedPrefix, addr: IpAddr) -> bool {
-    let parts = prefix.prefix.split_once('/').and_then(|(network, bits)| {
-        Some((network.parse::<std::net::Ipv6Addr>().ok()?, bits.parse::<u32>().ok().filter(|bits| *bits <= 128)?))
-    });
-    let (Some((network, bits)), IpAddr::V6(addr)) = (parts, addr) else { return false };
-    // Shifting by all 128 bits is no shift: a prefix of none holds everything.
-    let cut = |addr: std::net::Ipv6Addr| addr.to_bits().checked_shr(128 - bits).unwrap_or(0);
-    cut(network) == cut(addr)
 }
 
 /// What a router offers, in words: `2001:db8::/64, default router for 1800 s`.
