@@ -105,6 +105,9 @@ pub struct Check {
     /// This process is the PDS
     #[arg(long, value_name = "PID", help_heading = HOST)]
     pid: Option<u32>,
+    /// The PDS's file of settings, compared with what its process has [default: /pds/pds.env]
+    #[arg(long, value_name = "FILE", help_heading = HOST)]
+    env_file: Option<PathBuf>,
     /// Read the PDS's log too (JSON lines; its end): the errors that its answers leave out
     #[arg(long, value_name = "FILE", help_heading = HOST)]
     log: Option<PathBuf>,
@@ -298,6 +301,7 @@ impl Check {
             container: self.container.clone(),
             pid: self.pid,
             with_node: self.with_node,
+            env_file: self.env_file.clone(),
             log: self.log.clone(),
             resolve: self.resolve.clone(),
             nameservers: self.nameserver.clone(),

@@ -63,6 +63,8 @@ pub struct CheckOptions {
     pub with_node: bool,
     /// `--log`: the PDS's log.
     pub log: Option<PathBuf>,
+    /// `--env-file`: the PDS's file of settings.
+    pub env_file: Option<PathBuf>,
     /// `--resolve HOST:PORT:ADDR`, as curl.
     pub resolve: Vec<Resolve>,
     /// `--nameserver`.

@@ -248,6 +248,45 @@ fn every_cause_and_probe_is_listed_and_explained() {
     insta::assert_snapshot!("explain", explained.out);
 }
 
+/// The whole program, as the administrator runs it on the PDS's machine: nothing is opened for writing but what
+/// the user named, nothing is run, nothing is removed.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_machine_is_only_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("log");
+    let calls = "trace=open,openat,openat2,creat,truncate,ftruncate,rename,renameat,renameat2,unlink,unlinkat,mkdir,\
+                 mkdirat,link,linkat,symlink,symlinkat,chmod,fchmod,fchmodat,chown,fchown,fchownat,mknod,mknodat,mount,\
+                 umount2,kill,tgkill,ptrace,execve,execveat";
+    let traced = Command::new("strace")
+        .args(["-f", "-e", calls, "-o"])
+        .arg(&log)
+        .arg(env!("CARGO_BIN_EXE_pdsdoctor"))
+        .args(["check", "--host-probes", "always", "--only", "host-network,host-settings,ra-handler,name-files"])
+        .output();
+    let Ok(output) = traced else {
+        assert!(std::env::var_os("PDSDOCTOR_LAB").is_none_or(|lab| lab != "require"), "strace is not installed");
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), b"SKIPPED: strace is not installed\n");
+        return;
+    };
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let log = fs::read_to_string(&log).expect("a log");
+    let mut runs = 0;
+    for line in log.lines() {
+        let call = line.split_whitespace().nth(1).unwrap_or_default();
+        if call.starts_with("open") {
+            let writes = ["O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC"].iter().any(|flag| line.contains(flag));
+            assert!(!writes || line.contains("\"/dev/null\""), "{line}");
+        } else if call.starts_with("execve") {
+            runs += 1;
+        } else {
+            // Signals, ends of threads, and the second halves of calls whose first halves were looked at.
+            assert!(["---", "+++", "<..."].iter().any(|mark| call.starts_with(mark)), "{line}");
+        }
+    }
+    assert_eq!(runs, 1, "strace itself starts the program, which starts nothing");
+}
+
 #[test]
 fn the_report_goes_to_the_file_and_only_there() {
     let (folder, path) = saved_run(&samples::healthy());

@@ -97,7 +97,8 @@ mod linux {
         let how = InsideOptions {
             pid: options.pid,
             container: options.container.clone(),
-            command: format!("pdsdoctor check {}", options.input),
+            command: format!("pdsdoctor check {}", options.input).trim_end().to_owned(),
+            env_file: options.env_file.clone(),
             ..InsideOptions::default()
         };
         let survey = inside::survey(&aside, &how).await;
