@@ -277,6 +277,10 @@ fn unasked(evidence: &Evidence<'_>, kind: ParArm) -> bool {
 /// A request over a new connection takes three round trips: TCP, TLS 1.3 and the request itself.
 const ROUND_TRIPS: u64 = 3;
 
+/// A busy machine holds up even the quickest exchange by so much. Three times that is still far from Node's timer of
+/// 250 ms, so a failure at once stays apart from one by the timer.
+const HELD_UP_MS: u64 = 30;
+
 /// What is left of a request to the target when only the network is taken off. A connect is one round trip, and so is
 /// an exchange on an open connection; the quickest of them all was held up least.
 fn at_most(evidence: &Evidence<'_>, took: u64) -> u64 {
@@ -287,8 +291,9 @@ fn at_most(evidence: &Evidence<'_>, took: u64) -> u64 {
     let exchanges = evidence.all_http().iter();
     let exchanges = exchanges
         .filter(|seen| at_target(seen.body.addr) && seen.fact.probe == ProbeName::Http && seen.body.failure.is_none());
-    let quickest = connects.map(Seen::took).chain(exchanges.map(Seen::took)).min();
-    took.saturating_sub(quickest.unwrap_or(0).saturating_mul(ROUND_TRIPS).min(evidence.par_base(Role::Target)))
+    let quickest = connects.map(Seen::took).chain(exchanges.map(Seen::took)).min().unwrap_or(0);
+    let round_trip = quickest.saturating_sub(HELD_UP_MS);
+    took.saturating_sub(round_trip.saturating_mul(ROUND_TRIPS).min(evidence.par_base(Role::Target)))
 }
 
 /// What DNS says here; where it was not asked, what the arm is chosen for.
