@@ -97,7 +97,8 @@ fn headline(evidence: &Evidence<'_>, verdict: Verdict, causes: &[Cause]) -> Stri
         }
         (_, Some(first)) => first.to_owned(),
         (_, None) if evidence.is_machine_only() => {
-            "No fault was found in this machine as the host of a PDS; no PDS runs here that can be seen.".to_owned()
+            let alone = if evidence.inside().pds().is_some() { "" } else { "; no PDS runs here that can be seen" };
+            format!("No fault was found in this machine as the host of a PDS{alone}.")
         }
         (_, None) => {
             let version = evidence

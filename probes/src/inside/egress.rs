@@ -64,7 +64,7 @@ pub struct EgressHost {
     pub tls: bool,
     /// Addresses that are known already; those that each place's own name servers give are added.
     pub addresses: Vec<IpAddr>,
-    /// Connect this often to each address ([`ATTEMPTS`]), and ask for its name [`SERIES`] times more if
+    /// Connect this often to each address ([`ATTEMPTS`]), and ask for its name a few times more if
     /// that is more than once.
     pub attempts: u8,
     /// A document of it, to be fetched where a handshake succeeds.
