@@ -358,7 +358,10 @@ fn check_after_help() -> String {
          the client metadata document ({DEFAULT_CLIENT_ID},\n  unless --client-id),\n  \
          the PLC directory (plc.directory), for did:plc,\n  \
          and where a login fails the target is made to fetch from\n{}    \
-         the PLC directory and its AppView.\n\
+         the PLC directory and its AppView;\n  \
+         on the PDS's machine what the PDS's configuration names, too,\n  \
+         icanhazip.com (as which address is this machine seen?) and 9.9.9.9\n  \
+         (the first routers; names, where an answer here is not public).\n\
          --no-third-party contacts none that is not named. Nothing is changed anywhere,\n\
          no account is needed, no secret is asked for.\n\nExit status:\n{}",
         REFERENCES.join(", else "),
