@@ -17,6 +17,7 @@ use super::{
     inside::Inside,
     net_kinds::{AddressKind, address_kind},
     par_stage::{FetchFailure, Stage, stage},
+    words::shell_word,
 };
 
 /// A fact with its body already looked into.
@@ -193,7 +194,10 @@ impl<'a> Evidence<'a> {
     pub fn verify(&self) -> String {
         // What was measured inside took the rights of the administrator.
         let sudo = if self.inside.is_empty() { "" } else { "sudo " };
-        format!("{sudo}pdsdoctor check {}", self.run.target.input).trim_end().to_owned()
+        if self.is_machine_only() {
+            return format!("{sudo}pdsdoctor check");
+        }
+        format!("{sudo}pdsdoctor check {}", shell_word(&self.run.target.input))
     }
 
     /// The user gave the addresses of this host: DNS is not in question.

@@ -11,7 +11,7 @@ mod timeline;
 use pdsdoctor_probes::record::{Ended, Run, TargetKind};
 
 use crate::{
-    diagnose::{Diagnosis, Impact},
+    diagnose::{Diagnosis, Impact, words::shell_word},
     options::DEFAULT_CLIENT_ID,
     render::style::{Detail, Style},
 };
@@ -83,14 +83,14 @@ fn again(run: &Run) -> String {
     let sudo = if run.settings.pds_host.is_some() { "sudo " } else { "" };
     let mut command = format!("{sudo}pdsdoctor check");
     if run.target.kind != TargetKind::Machine {
-        command.push_str(&format!(" {}", quoted(&run.target.input)));
+        command.push_str(&format!(" {}", shell_word(&run.target.input)));
     }
     if let Some(reference) = run.reference.as_ref().filter(|reference| reference.given) {
-        command.push_str(&format!(" --against {}", quoted(&reference.host)));
+        command.push_str(&format!(" --against {}", shell_word(&reference.host)));
     }
     let settings = &run.settings;
     for client in settings.client_ids.iter().filter(|client| client.as_str() != DEFAULT_CLIENT_ID) {
-        command.push_str(&format!(" --client-id {}", quoted(client)));
+        command.push_str(&format!(" --client-id {}", shell_word(client)));
     }
     for (set, option) in [
         (settings.only_v4, " -4"),
@@ -109,28 +109,4 @@ fn again(run: &Run) -> String {
         command.push_str(&format!("  # and {} as before", lost.join(", ")));
     }
     command
-}
-
-/// For a shell: foreign text must not become a second command in the line that is to be pasted.
-fn quoted(text: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "@:/._-%+=,".contains(c);
-    if !text.is_empty() && !text.starts_with('-') && text.chars().all(is_plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::quoted;
-
-    #[test]
-    fn foreign_text_cannot_become_a_command() {
-        assert_eq!(quoted("https://pds.example/a"), "https://pds.example/a");
-        assert_eq!(quoted("a; rm -rf ~"), "'a; rm -rf ~'");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
-        assert_eq!(quoted("$(x)"), "'$(x)'");
-        assert_eq!(quoted("--save"), "'--save'");
-    }
 }

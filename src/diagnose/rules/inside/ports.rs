@@ -14,6 +14,7 @@ use crate::diagnose::{
     evidence::{Evidence, Seen},
     inside::place_words,
     rules::{Found, Rule, list},
+    words::shell_word,
 };
 
 pub(in crate::diagnose) const RULE: Rule = Rule { codes: &[Code::Port2583Vs3000, Code::PortTaken], judge };
@@ -183,13 +184,16 @@ fn taken(evidence: &Evidence<'_>) -> Option<Cause> {
                 format!("Free the port of {}, or let it pass the PDS's name on", owner.program),
                 [
                     "sudo ss -ltnp 'sport = :443 or sport = :80'".to_owned(),
-                    format!("sudo systemctl disable --now {}     # if nothing else needs it", owner.program),
+                    format!(
+                        "sudo systemctl disable --now {}     # if nothing else needs it",
+                        shell_word(&owner.program)
+                    ),
                     "sudo docker restart caddy".to_owned(),
                 ],
                 evidence.verify(),
             )
             .disruptive()
-            .undo(format!("sudo systemctl enable --now {}", owner.program)),
+            .undo(format!("sudo systemctl enable --now {}", shell_word(&owner.program))),
         ),
     )
 }

@@ -16,6 +16,7 @@ use crate::diagnose::{
     evidence::{Evidence, Line, Seen},
     net_kinds::{AddressKind, address_kind},
     rules::{Found, Rule, list},
+    words::shell_word,
 };
 
 pub(in crate::diagnose) const RULE: Rule =
@@ -291,7 +292,7 @@ fn hairpin(evidence: &Evidence<'_>, case: &Case<'_>) -> Option<Cause> {
         ));
     let home = Remedy::new(
         "Let the name lead to this machine itself, here only",
-        [format!("echo '{} {host}' | sudo tee -a /etc/hosts", own_address(evidence))],
+        [format!("echo {} | sudo tee -a /etc/hosts", shell_word(&format!("{} {host}", own_address(evidence))))],
         evidence.verify(),
     );
     let router = Remedy::new(
