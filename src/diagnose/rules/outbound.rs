@@ -81,9 +81,10 @@ fn explain(evidence: &Evidence<'_>, app: &Arm<'_>, arms: &Arms<'_>, theories: &[
     let codes: Option<BTreeSet<Code>> = theories.iter().map(|theory| theory.code()).collect();
     let Some(mut codes) = codes.filter(|codes| !codes.is_empty()) else { return };
     let alone = codes.len() == 1;
-    // Where the PDS's own machine was asked the same, that is the measurement that settles it.
+    // Where the same was tried from where the PDS is, that is the measurement that settles it: rules of the inside judge.
     let inside = evidence.inside();
-    if !alone && !inside.connects_to(&inside.place(), &app.host).is_empty() {
+    let tried = !inside.connects_to(&inside.place(), &app.host).is_empty();
+    if tried && (!alone || inside.pds().is_some()) {
         return;
     }
     if !alone {

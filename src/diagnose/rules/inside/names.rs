@@ -174,7 +174,9 @@ fn flaky(evidence: &Evidence<'_>, place: &Vantage) -> Option<Cause> {
         worst.failed.len(),
         worst.asked
     );
-    let mut cause = Cause::new(Code::DnsContainerResolverFlaky, Impact::Degraded, confidence, summary)
+    let fails_now = super::fetched(evidence, name) == Some(false);
+    let impact = if fails_now { Impact::Broken } else { Impact::Degraded };
+    let mut cause = Cause::new(Code::DnsContainerResolverFlaky, impact, confidence, summary)
         .scope(Scope { vantage: Some(place.clone().into()), ..Scope::default() })
         .saw(format!("the failures: {}", list(&how)))
         .because(worst.failed.iter().map(|(id, _)| id.clone()));
