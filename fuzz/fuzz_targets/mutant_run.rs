@@ -18,6 +18,20 @@ mod change;
 mod facts;
 #[path = "../../tests/judge/handles.rs"]
 mod handles;
+#[path = "../../tests/judge/host.rs"]
+mod host;
+#[path = "../../tests/judge/host_change.rs"]
+mod host_change;
+#[path = "../../tests/judge/inside_node.rs"]
+mod inside_node;
+#[path = "../../tests/judge/inside_node_proof.rs"]
+mod inside_node_proof;
+#[path = "../../tests/judge/inside_paths.rs"]
+mod inside_paths;
+#[path = "../../tests/judge/inside_v6.rs"]
+mod inside_v6;
+#[path = "../../tests/judge/inside_ways.rs"]
+mod inside_ways;
 #[path = "../../tests/judge/invariants.rs"]
 mod invariants;
 #[path = "../../tests/judge/login.rs"]
@@ -26,6 +40,8 @@ mod login;
 mod mutants;
 #[path = "../../tests/judge/names.rs"]
 mod names;
+#[path = "../../tests/judge/outbound.rs"]
+mod outbound;
 #[path = "../../tests/judge/reach.rs"]
 mod reach;
 #[path = "../../tests/judge/side.rs"]
