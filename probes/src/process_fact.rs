@@ -1,6 +1,6 @@
 //! What is known of a PDS process and of the container engine around it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -238,6 +238,9 @@ pub struct Owner {
     pub pid: u32,
     /// The name of its program.
     pub program: Text,
+    /// Where Docker's `docker-proxy` hands connections on to: an address of a container, of whichever family.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub hands_to: Option<SocketAddr>,
 }
 
 /// A container engine, asked over its Unix socket.

@@ -23,6 +23,14 @@ pub struct TlsFact {
     pub port: u16,
     /// The server name sent (RFC 6066), which the certificate must match.
     pub sni: Text,
+    /// The server was told to send no segment with more bytes of data than this (TCP's maximum segment
+    /// size option, RFC 9293, section 3.7.1). `None`: what the network's own packet size allows.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub max_segment: Option<u16>,
+    /// The bytes that came until the handshake was over. What is more than a segment holds came in a
+    /// packet of full size.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub received: Option<u64>,
     /// `None`: the handshake was completed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub failure: Option<Failure>,

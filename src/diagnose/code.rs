@@ -165,7 +165,7 @@ impl Code {
             Self::PortTaken => "Another program holds the port",
             Self::Port2583Vs3000 => "The proxy and the PDS disagree on the port",
             Self::DnsContainerResolverDead => "The PDS cannot resolve names",
-            Self::DnsContainerResolverFlaky => "The PDS's resolver fails now and then",
+            Self::DnsContainerResolverFlaky => "The PDS's resolver is not reliable",
             Self::DnsSplitHorizonSsrf => "The PDS's resolver gives a private address",
             Self::NodeHe250ms => "Node gives up on a working connection after 250 ms",
             Self::NodeHeLostSyn => "Node gives up when the first packet is lost",
@@ -219,7 +219,7 @@ impl Code {
     pub fn explains(self) -> &'static [Self] {
         match self {
             Self::DnsNameNotFound | Self::DnsNoAddress | Self::DnsZoneFailing | Self::TunnelCfDnsElsewhere => UNREACHED,
-            Self::DnsPrivateIpPublished => UNREACHED,
+            Self::DnsPrivateIpPublished => UNREACHED_OR_MOVED,
             Self::FwPortsClosed | Self::SvcNotListening | Self::V6InboundClosed => UNREACHED_AT_PORT,
             Self::DnsDynamicIpStale => BEHIND_OTHER_SERVER_OR_NONE,
             Self::NatCgnat => {
@@ -319,6 +319,18 @@ const UNREACHED: &[Code] = &[
     Code::V6InboundClosed,
     Code::FwPortsClosed,
     Code::SvcNotListening,
+    Code::PdsUnreachable,
+    Code::AddressUnreachable,
+    Code::HandleUnverified,
+];
+
+/// The same, of an address that was never anybody's.
+const UNREACHED_OR_MOVED: &[Code] = &[
+    Code::DnsNoWildcard,
+    Code::V6InboundClosed,
+    Code::FwPortsClosed,
+    Code::SvcNotListening,
+    Code::DnsDynamicIpStale,
     Code::PdsUnreachable,
     Code::AddressUnreachable,
     Code::HandleUnverified,

@@ -167,7 +167,7 @@ pub fn of<'a>(evidence: &Evidence<'a>, host: &str) -> Option<Story<'a>> {
                 paths::has_route(&tries).then(|| any_source(inside, &at, Family::of(address)).unwrap_or(address.into()))
             }
         };
-        let handshakes = inside.handshakes().filter(|seen| {
+        let handshakes = inside.handshakes().filter(|seen| seen.body.max_segment.is_none()).filter(|seen| {
             let body = seen.body;
             seen.fact.vantage == at && body.addr == address && body.sni.as_str() == host && body.failure.is_none()
         });

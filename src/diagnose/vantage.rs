@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use pdsdoctor_probes::{
-    fact::{FactId, Family, Role},
+    fact::{FactId, FailureKind, Family, Role},
     tls_fact::{CertificateFact, Validity},
 };
 
@@ -92,6 +92,12 @@ impl Evidence<'_> {
                 seen.body.role == Role::Reference
                     && seen.body.certificate.as_ref().is_some_and(|other| other.issuer == certificate.issuer)
             })
+    }
+
+    /// A connection to `addr` failed for want of a route, and nothing else here was reached by that family: this
+    /// machine has none. Otherwise the word is a router's on the way (RFC 4443, section 3.1, code 0).
+    pub fn lacks_route(&self, addr: IpAddr, failure: Option<FailureKind>) -> bool {
+        failure == Some(FailureKind::NetworkUnreachable) && self.family_works(Family::of(addr)).is_none()
     }
 
     /// This machine has a private IPv4 address: a router stands between it and the world, perhaps

@@ -144,6 +144,8 @@ pub fn worlds() -> Vec<(&'static str, World)> {
         ("egress to the app blocked", inside_paths::blocked(Some(APP), FailureKind::Prohibited)),
         ("egress inspected", inside_paths::inspected()),
         ("packets too large", inside_paths::packets_too_large(true)),
+        ("one name fails inside", inside_paths::one_name(DnsOutcome::ServFail)),
+        ("published IPv6 is not there", inside_paths::seen_as(inside_ways::without_its_v6(), PDS_V4)),
         ("challenged", inside_paths::challenged(true, false)),
         ("wrong port", inside_paths::wrong_port(None)),
         ("port taken", inside_paths::taken(true)),

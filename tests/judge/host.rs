@@ -303,6 +303,8 @@ impl World {
                     addr: ip(addr),
                     port: 443,
                     sni: t(host),
+                    max_segment: None,
+                    received: Some(3_000),
                     failure: None,
                     alert: None,
                     version: Some(t("TLSv1_3")),
@@ -366,7 +368,7 @@ impl World {
         let listener = |port, addr: &str, pid, program: &str| Listener {
             port,
             addr: ip(addr),
-            owner: Some(Owner { pid, program: t(program) }),
+            owner: Some(Owner { pid, program: t(program), hands_to: None }),
         };
         let pds = listener(3_000, "::", 4_242, "node");
         let caddy = [listener(80, "::", 900, "caddy"), listener(443, "::", 900, "caddy")];

@@ -55,6 +55,39 @@ fn a_dead_resolver_in_the_container() {
         .is_well();
 }
 
+/// The container's resolver does not give the application's address, and knows others.
+pub fn one_name(outcome: DnsOutcome) -> World {
+    login_fails(machine(), 95)
+        .without(|fact| {
+            from_container(fact) && matches!(&fact.body, FactBody::Tls(body) if body.sni.as_str() == APP)
+                || from_container(fact) && matches!(&fact.body, FactBody::Connect(body) if body.host.as_str() == APP)
+        })
+        .each(|fact| {
+            if let (true, FactBody::Dns(body)) = (from_container(fact), &mut fact.body)
+                && body.name.as_str() == APP
+            {
+                body.outcome = outcome;
+                body.records.clear();
+            }
+        })
+}
+
+#[test]
+fn a_resolver_without_the_applications_name() {
+    for (outcome, words) in
+        [(DnsOutcome::ServFail, "fails for"), (DnsOutcome::Timeout, "fails for"), (DnsOutcome::NxDomain, "denies")]
+    {
+        let judged = one_name(outcome).finds(Code::DnsContainerResolverFlaky, Impact::Broken, Confidence::Confirmed);
+        let cause = judged.cause(Code::DnsContainerResolverFlaky);
+        assert!(cause.summary.contains(words), "{}", cause.summary);
+        assert!(cause.symptoms.iter().any(|it| it.code == Code::OauthClientMetadataEgress), "{cause:?}");
+        // The reference does not get it either: the name's own servers.
+        one_name(outcome)
+            .pars(Role::Reference, (400, "invalid_client_metadata", &not_obtained("")), 300)
+            .never_says(Code::DnsContainerResolverFlaky);
+    }
+}
+
 /// A series at the container's resolver, of which some fail, beside one at the machine's.
 pub fn resolver_fails(times: usize) -> World {
     let mut world = machine();
@@ -135,8 +168,30 @@ fn a_firewall_before_the_container() {
         blocked(None, kind).finds(Code::FwEgressClosed, Impact::Broken, Confidence::Confirmed);
         blocked(Some(APP), kind).finds(Code::FwEgressClosed, Impact::Broken, Confidence::Confirmed);
     }
+    // A firewall may answer in the name of the host: the machine itself gets through to the same address.
+    for kind in [FailureKind::Refused, FailureKind::HostUnreachable] {
+        blocked(Some(APP), kind).finds(Code::FwEgressClosed, Impact::Broken, Confidence::Confirmed);
+        blocked(None, kind).finds(Code::FwEgressClosed, Impact::Broken, Confidence::Confirmed);
+    }
     // Nobody listens there: no firewall.
-    blocked(Some(APP), FailureKind::Refused).never_says(Code::FwEgressClosed);
+    let nobody = blocked(Some(APP), FailureKind::Refused).each(|fact| {
+        if let FactBody::Connect(body) = &mut fact.body
+            && body.host.as_str() == APP
+        {
+            body.failure = Some(fail(FailureKind::Refused));
+        }
+    });
+    nobody
+        .pars(Role::Reference, (400, "invalid_client_metadata", &not_obtained("")), 300)
+        .never_says(Code::FwEgressClosed);
+    // Without any route: a network that is internal.
+    let judged = blocked(None, FailureKind::NetworkUnreachable).finds(
+        Code::FwEgressClosed,
+        Impact::Broken,
+        Confidence::Confirmed,
+    );
+    let remedy = &judged.cause(Code::FwEgressClosed).remedies[0];
+    assert!(remedy.steps.concat().contains("internal"), "{remedy:?}");
     // The application is down for everybody.
     let down = machine().each(|fact| {
         if let FactBody::Connect(body) = &mut fact.body
@@ -201,6 +256,53 @@ fn large_packets_get_lost() {
     packets_too_large(false).finds(Code::MtuContainerOverTunnel, Impact::Broken, Confidence::Likely);
     let judged = blocked(Some(APP), FailureKind::Timeout).judge();
     assert!(judged.rules_out(Code::MtuContainerOverTunnel), "{}", judged.show());
+}
+
+/// The same handshakes beside it, in small packets.
+fn in_small_packets(world: World, completed: bool) -> World {
+    let mut world = world;
+    let hung: Vec<_> = world
+        .run
+        .facts
+        .iter()
+        .filter_map(|fact| match &fact.body {
+            FactBody::Tls(body) if fact.vantage == container() => Some(body.clone()),
+            _ => None,
+        })
+        .collect();
+    for mut body in hung {
+        body.max_segment = Some(1_180);
+        body.failure = (!completed).then(|| fail(FailureKind::Timeout));
+        world.inside(&container(), ProbeName::Egress, FactBody::Tls(body));
+    }
+    world
+}
+
+#[test]
+fn small_packets_pass_where_large_ones_get_lost() {
+    let judged = in_small_packets(packets_too_large(false), true).finds(
+        Code::MtuContainerOverTunnel,
+        Impact::Broken,
+        Confidence::Confirmed,
+    );
+    let cause = judged.cause(Code::MtuContainerOverTunnel);
+    assert!(cause.contrast[0].that.contains("1180 bytes"), "{cause:?}");
+    assert!(cause.settle.is_none(), "{cause:?}");
+    // Silence, whatever the size.
+    in_small_packets(packets_too_large(false), false).finds(
+        Code::MtuContainerOverTunnel,
+        Impact::Broken,
+        Confidence::Likely,
+    );
+    // A handshake that took its time, and one in small packets beside it: nothing hangs.
+    in_small_packets(machine(), true).is_well();
+    // Handshakes without a packet of full size prove nothing of such.
+    let short = blocked(Some(APP), FailureKind::Timeout).each(|fact| {
+        if let FactBody::Tls(body) = &mut fact.body {
+            body.received = Some(900);
+        }
+    });
+    assert!(!short.judge().rules_out(Code::MtuContainerOverTunnel));
 }
 
 /// The application's edge answers this server's address with 403.
@@ -307,7 +409,7 @@ pub fn taken(waiting: bool) -> World {
                 let owned = |port, pid, program| Listener {
                     port,
                     addr: ip("0.0.0.0"),
-                    owner: Some(Owner { pid, program: t(program) }),
+                    owner: Some(Owner { pid, program: t(program), hands_to: None }),
                 };
                 body.sockets.push(owned(443, 812, "apache2"));
                 if waiting {
@@ -372,7 +474,7 @@ fn the_router_does_not_lead_back() {
 }
 
 /// The address from which a service sees this machine.
-fn seen_as(world: World, addr: &str) -> World {
+pub(crate) fn seen_as(world: World, addr: &str) -> World {
     world.with(|world| {
         let content = Some(Content::EchoAddress { addr: ip(addr) });
         let url = "https://ipv4.icanhazip.com/";

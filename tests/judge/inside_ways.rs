@@ -2,13 +2,13 @@
 
 use pdsdoctor::diagnose::{Code, Confidence, Impact, Verdict};
 use pdsdoctor_probes::{
-    fact::{FactBody, FailureKind, Family, ProbeName, Role, Vantage},
+    fact::{Fact, FactBody, FailureKind, Family, ProbeName, Role, Vantage},
     host_fact::Range,
     par_fact::ParArm,
     process_fact::{Owner, PublishedPort, Setting},
 };
 
-use crate::{host::*, inside_v6::eaten, world::*};
+use crate::{host::*, inside_paths::seen_as, inside_v6::eaten, world::*};
 
 const HERE: Vantage = Vantage::Here;
 
@@ -147,7 +147,7 @@ pub(crate) fn masked(world: World) -> World {
     world.there(&HERE, |fact| match &mut fact.body {
         FactBody::Listeners(body) => {
             for socket in &mut body.sockets {
-                socket.owner = Some(Owner { pid: 901, program: t("docker-proxy") });
+                socket.owner = Some(Owner { pid: 901, program: t("docker-proxy"), hands_to: None });
             }
         }
         FactBody::Container(body) => {
@@ -189,6 +189,60 @@ fn visitors_by_ipv6_look_like_one() {
     masked(machine()).with_v6(&container(), "2a01:4f8:1:2:d::2", Range::Global).never_says(Code::V6ClientIpMasked);
 }
 
+/// `docker-proxy` was started to hand on to this address.
+fn hands_to(world: World, to: &str) -> World {
+    let to: std::net::SocketAddr = to.parse().unwrap();
+    masked(world).there(&HERE, |fact| match &mut fact.body {
+        FactBody::Listeners(body) => {
+            for owner in body.sockets.iter_mut().filter_map(|socket| socket.owner.as_mut()) {
+                owner.hands_to = Some(to);
+            }
+        }
+        // Another container's port.
+        FactBody::Container(body) => body.published.clear(),
+        _ => {}
+    })
+}
+
+#[test]
+fn docker_proxy_says_where_it_hands_on() {
+    let judged = hands_to(machine(), "172.18.0.3:443").finds(Code::V6ClientIpMasked, Impact::Risk, Confidence::Likely);
+    let remedy = &judged.cause(Code::V6ClientIpMasked).remedies[0];
+    assert!(remedy.title.contains("172.18.0.3"), "{remedy:?}");
+    // By the same family: Docker's own rules lead it, and keep the address.
+    hands_to(machine(), "[fd4b:6f52:7c1e::3]:443").never_says(Code::V6ClientIpMasked);
+}
+
+/// The AAAA record stands, and the machine to which the A record leads has no IPv6.
+pub(crate) fn without_its_v6() -> World {
+    let v6 = |fact: &Fact| match &fact.body {
+        FactBody::Connect(body) => body.addr.is_ipv6(),
+        FactBody::Tls(body) => body.addr.is_ipv6(),
+        FactBody::Http(body) => body.addr.is_some_and(|addr| addr.is_ipv6()),
+        _ => false,
+    };
+    machine_host_network().without(v6).without_v6(&HERE).each(|fact| {
+        if let FactBody::OwnNetwork(body) = &mut fact.body
+            && body.family == Family::V6
+        {
+            body.source = None;
+            body.failure = Some(fail(FailureKind::NetworkUnreachable));
+        }
+    })
+}
+
+#[test]
+fn ipv6_is_published_and_the_machine_has_none() {
+    let judged = seen_as(without_its_v6(), PDS_V4).has(Code::V6InboundClosed, Impact::Risk, Confidence::Likely);
+    let cause = judged.cause(Code::V6InboundClosed);
+    assert!(cause.summary.contains(PDS_V6), "{}", cause.summary);
+    // What stands before the machine has its own IPv6: the A record does not lead here either.
+    seen_as(without_its_v6(), "203.0.113.77").never_says(Code::V6InboundClosed);
+    without_its_v6().never_says(Code::V6InboundClosed);
+    // With its IPv6 it was tried.
+    seen_as(machine_host_network(), PDS_V4).never_says(Code::V6InboundClosed);
+}
+
 /// A connection to an address of one's own never leaves the machine: it shows nothing of the way in.
 #[test]
 fn the_own_address_proves_nothing() {
@@ -203,7 +257,7 @@ pub(crate) fn v4_only(program: &'static str) -> World {
         if let FactBody::Listeners(body) = &mut fact.body {
             for socket in body.sockets.iter_mut().filter(|socket| socket.port != 3_000) {
                 socket.addr = ip("0.0.0.0");
-                socket.owner = Some(Owner { pid: 900, program: t(program) });
+                socket.owner = Some(Owner { pid: 900, program: t(program), hands_to: None });
             }
         }
     })
@@ -212,7 +266,7 @@ pub(crate) fn v4_only(program: &'static str) -> World {
 #[test]
 fn ipv6_is_closed_because_nobody_listens_there() {
     for (program, words) in
-        [("caddy", "bind 0.0.0.0"), ("nginx", "listen [::]:443"), ("docker-proxy", "ports:"), ("haproxy", "[::]:443")]
+        [("caddy", "tcp4/"), ("nginx", "listen [::]:443"), ("docker-proxy", "ports:"), ("haproxy", "[::]:443")]
     {
         let judged = v4_only(program).finds(Code::V6InboundClosed, Impact::Degraded, Confidence::Confirmed);
         assert_eq!(judged.diagnosis.causes.len(), 1, "{}", judged.show());

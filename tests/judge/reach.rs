@@ -3,7 +3,7 @@
 use pdsdoctor::diagnose::{Code, Confidence, Impact, Verdict};
 use pdsdoctor_probes::{
     dns_fact::{DnsOutcome, RecordType},
-    fact::{FactBody, FailureKind, Family, Role},
+    fact::{Fact, FactBody, FailureKind, Family, Role},
     http_fact::{BodyClass, Content, HttpPurpose},
 };
 
@@ -122,8 +122,19 @@ fn silence_on_ipv6_without_a_control_is_a_possibility() {
 
 #[test]
 fn no_ipv6_here_says_nothing() {
-    let world = healthy().closed(PDS_V6, FailureKind::NetworkUnreachable, 0);
-    world.is_well();
+    let unreachable = |fact: &mut Fact| match &mut fact.body {
+        FactBody::Connect(body) if body.addr.is_ipv6() => body.failure = Some(fail(FailureKind::NetworkUnreachable)),
+        _ => {}
+    };
+    healthy().closed(PDS_V6, FailureKind::NetworkUnreachable, 0).each(unreachable).is_well();
+}
+
+/// Other hosts are reached by IPv6: the word is a router's, about this one address.
+#[test]
+fn no_route_to_one_address() {
+    let world = healthy().closed(PDS_V6, FailureKind::NetworkUnreachable, 12);
+    let judged = world.finds(Code::V6InboundClosed, Impact::Degraded, Confidence::Confirmed);
+    assert!(judged.diagnosis.causes[0].seen[0].contains("a router says so"), "{}", judged.show());
 }
 
 pub(crate) fn only_v6() -> World {

@@ -122,6 +122,8 @@ impl World {
             addr: ip(addr),
             port: 443,
             sni: t(sni),
+            max_segment: None,
+            received: Some(3_000),
             failure: None,
             alert: None,
             version: Some(t("TLSv1_3")),

@@ -88,6 +88,8 @@ impl Facts {
             addr: ip(addr),
             port: 443,
             sni: t(host),
+            max_segment: None,
+            received: Some(3_000),
             failure: None,
             alert: None,
             version: Some(t("TLSv1_3")),

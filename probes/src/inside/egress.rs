@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    pin::pin,
     time::Duration,
 };
 
@@ -47,6 +48,16 @@ const PUBLIC: [SocketAddr; 2] = [
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(9, 9, 9, 9)), 53),
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(1, 1, 1, 1)), 53),
 ];
+
+/// What HTTP is offered.
+const ALPN: &[&str] = &["http/1.1"];
+
+/// A handshake takes two round trips and a little thought. After so long its packets may be lost for their size.
+const SLUGGISH: Duration = Duration::from_secs(2);
+
+/// With the headers of TCP and IPv6 and their options, a packet of less than 1,280 bytes, which every way of IPv6
+/// carries whole (RFC 8200, section 5) and hardly a tunnel of IPv4 does not.
+const SMALL_SEGMENT: u16 = 1_180;
 
 /// At how many addresses a document is fetched: one of each family, and one more.
 const DOCUMENTS: usize = 3;
@@ -209,9 +220,7 @@ impl Here<'_> {
             if !host.tls {
                 return;
             }
-            let shaken =
-                tls::handshake(self.net, ProbeName::Egress, host.role, stream, &host.host, &["http/1.1"]).await;
-            let shaken = shaken.stream.is_some();
+            let shaken = self.handshake(host, stream).await;
             if let Some(url) = host.document.as_ref().filter(|_| fetch && shaken) {
                 let purpose = HttpPurpose::ClientDocument;
                 let request = fetch::Request { role: host.role, purpose, url, addr, limit: limits::FETCH };
@@ -221,6 +230,26 @@ impl Here<'_> {
         // One after the other: the handshake's packets must not stand in the way of a connect's time.
         again.await;
         deeper.await;
+    }
+
+    /// Whether the handshake is completed. One that hangs is done once more beside it, in small packets.
+    async fn handshake(self, host: &EgressHost, stream: tcp::Connection) -> bool {
+        let peer = stream.peer();
+        let whole = tls::handshake(self.net, ProbeName::Egress, host.role, stream, &host.host, ALPN);
+        let small = async {
+            tokio::time::sleep(SLUGGISH).await;
+            let left = limits::TLS_HANDSHAKE.saturating_sub(SLUGGISH);
+            let connect = tcp::connect_with(peer.ip(), peer.port(), left, Some(SMALL_SEGMENT));
+            // That it connects is known; if not this time, nothing is learnt.
+            let Ok(stream) = connect.await else { return };
+            tls::handshake_within(self.net, ProbeName::Egress, host.role, stream, &host.host, ALPN, left).await;
+        };
+        let (mut whole, mut small) = (pin!(whole), pin!(small));
+        tokio::select! {
+            shaken = &mut whole => return shaken.stream.is_some(),
+            () = &mut small => {}
+        }
+        whole.await.stream.is_some()
     }
 
     async fn connect(self, host: &EgressHost, addr: IpAddr) -> Option<tcp::Connection> {

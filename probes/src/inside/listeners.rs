@@ -3,11 +3,11 @@
 use std::{
     collections::BTreeMap,
     fs,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::{Duration, Instant},
 };
 
-use super::read;
+use super::{find, read};
 use crate::{
     process_fact::{DEFAULT_PORT, Listener, ListenersFact, Owner},
     text::Text,
@@ -83,7 +83,7 @@ pub(super) fn fact(process: &str, ports: &[u16]) -> ListenersFact {
         .map(|socket| Listener {
             port: socket.port,
             addr: socket.addr,
-            owner: owners.get(&socket.inode).map(|pid| Owner { pid: *pid, program: program(*pid) }),
+            owner: owners.get(&socket.inode).map(|pid| owner(*pid)),
         })
         .collect();
     list.dedup();
@@ -93,6 +93,22 @@ pub(super) fn fact(process: &str, ports: &[u16]) -> ListenersFact {
     list.truncate(SOCKETS);
     list.sort();
     ListenersFact { sockets: list, left_out: u32::try_from(left_out).unwrap_or(u32::MAX) }
+}
+
+fn owner(pid: u32) -> Owner {
+    let program = program(pid);
+    let proxy = program.as_str() == "docker-proxy";
+    Owner { pid, hands_to: proxy.then(|| hands_to(&find::arguments(pid))).flatten(), program }
+}
+
+/// `docker-proxy -proto tcp -host-ip :: -host-port 443 -container-ip 172.18.0.3 -container-port 443`
+/// (moby, cmd/docker-proxy).
+fn hands_to(argv: &[String]) -> Option<SocketAddr> {
+    let after = |flag: &str| {
+        let at = argv.iter().position(|word| word.trim_start_matches('-') == flag)?;
+        argv.get(at + 1)
+    };
+    Some(SocketAddr::new(after("container-ip")?.parse().ok()?, after("container-port")?.parse().ok()?))
 }
 
 /// The name of a process's program.
@@ -151,6 +167,16 @@ mod tests {
             let owner = found.expect("the socket").owner.as_ref().expect("an owner");
             assert_eq!(owner.pid, std::process::id());
         }
+    }
+
+    #[test]
+    fn where_docker_hands_connections_on() {
+        let argv = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let line =
+            "/usr/bin/docker-proxy -proto tcp -host-ip :: -host-port 443 -container-ip 172.18.0.3 -container-port 8443";
+        assert_eq!(hands_to(&argv(line)), "172.18.0.3:8443".parse().ok());
+        let cut = "docker-proxy -proto tcp -container-port 443 -container-ip";
+        assert_eq!(hands_to(&argv(cut)), None);
     }
 
     #[test]

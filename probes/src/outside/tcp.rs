@@ -8,9 +8,10 @@ use std::{
     time::Duration,
 };
 
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
@@ -27,13 +28,19 @@ use crate::{
 pub struct Connection {
     stream: Tap<TcpStream>,
     peer: SocketAddr,
+    max_segment: Option<u16>,
     seen: Seen,
 }
 
 impl Connection {
-    fn new(stream: TcpStream, peer: SocketAddr) -> Self {
+    fn new(stream: TcpStream, peer: SocketAddr, max_segment: Option<u16>) -> Self {
         let (stream, seen) = Tap::new(stream);
-        Self { stream, peer, seen }
+        Self { stream, peer, max_segment, seen }
+    }
+
+    /// The largest segment that the peer was told to send, if it was.
+    pub(crate) fn max_segment(&self) -> Option<u16> {
+        self.max_segment
     }
 
     /// The address and port it leads to.
@@ -89,15 +96,32 @@ pub async fn connect(
 
 /// One attempt, within `limit`.
 pub(crate) async fn connect_within(addr: IpAddr, port: u16, limit: Duration) -> Result<Connection, Failure> {
+    connect_with(addr, port, limit, None).await
+}
+
+/// One attempt, within `limit`. With `max_segment`, neither side sends segments with more bytes of data than that.
+pub(crate) async fn connect_with(
+    addr: IpAddr,
+    port: u16,
+    limit: Duration,
+    max_segment: Option<u16>,
+) -> Result<Connection, Failure> {
     let peer = SocketAddr::new(addr, port);
-    match timeout(limit, TcpStream::connect(peer)).await {
+    let connecting = async {
+        let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        if let Some(bytes) = max_segment {
+            SockRef::from(&socket).set_tcp_mss(u32::from(bytes))?;
+        }
+        socket.connect(peer).await
+    };
+    match timeout(limit, connecting).await {
         Err(_) => Err(failure::timeout(limit, "the TCP connection")),
         Ok(Err(error)) => Err(failure::from_io(&error)),
         Ok(Ok(stream)) => {
             // Small requests must not wait for an acknowledgement: times are evidence. A failure
             // to set it only makes a time longer.
             let _ = stream.set_nodelay(true);
-            Ok(Connection::new(stream, peer))
+            Ok(Connection::new(stream, peer, max_segment))
         }
     }
 }

@@ -58,6 +58,8 @@ pub(crate) async fn handshake_within(
         addr,
         port,
         sni: Text::new(sni),
+        max_segment: stream.max_segment(),
+        received: None,
         failure: None,
         alert: None,
         version: None,
@@ -90,6 +92,7 @@ async fn shake(
     };
     let seen = stream.seen();
     let result = timeout(limit, TlsConnector::from(Arc::new(config)).connect(name.clone(), stream)).await;
+    fact.received = Some(seen.bytes());
     fact.certificate = certificate::judge(&recorder.take(), &name, net.roots(), now());
     match result {
         Err(_) => {

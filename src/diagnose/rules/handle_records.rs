@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use pdsdoctor_probes::{
     dns_fact::{DnsFact, DnsOutcome},
-    fact::{FactId, FailureKind, Family, Role},
+    fact::{ConnectFact, FactId, Family, Role},
     http_fact::{Content, HttpPurpose},
     identifier::{TxtValue, did_of_txt},
 };
@@ -365,10 +365,12 @@ impl Handle<'_, '_> {
 
     /// The handle's own host was asked and did not get as far as an answer, by a family that works here.
     fn host_was_tried(&self) -> bool {
+        let failure = |seen: &Seen<'_, ConnectFact>| seen.body.failure.as_ref().map(|failure| failure.kind);
         let refused = self.evidence.all_connects().iter().any(|seen| {
             seen.body.host.as_str() == self.handle
                 && !self.evidence.family_fails(Family::of(seen.body.addr))
-                && seen.body.failure.as_ref().is_some_and(|failure| failure.kind != FailureKind::NetworkUnreachable)
+                && failure(seen).is_some()
+                && !self.evidence.lacks_route(seen.body.addr, failure(seen))
         });
         let tls = self.evidence.all_tls();
         refused || tls.iter().any(|seen| seen.body.sni.as_str() == self.handle && seen.body.failure.is_some())

@@ -8,7 +8,7 @@
 //! | target cannot fetch it   | target's egress     | the app's fault     | likely, or withheld |
 
 use pdsdoctor_probes::{
-    fact::{FactId, Role},
+    fact::{FactId, FailureKind, Role},
     http_fact::{Content, HttpPurpose},
     par_fact::{ParArm, ParFact},
 };
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy, Scope,
-    evidence::{Evidence, Seen, host_of},
+    evidence::{Evidence, Line, Seen, host_of},
     hidden::hidden,
     par_stage::{FetchFailure, Refusal, Stage},
 };
@@ -192,8 +192,16 @@ pub(super) fn client_host(client: &str) -> String {
     host_of(client).unwrap_or_else(|| client.to_owned())
 }
 
+/// The document as this machine did not get it.
+struct Miss {
+    id: FactId,
+    how: String,
+    /// The host, or its zone, said so: it is not the way there that failed.
+    answered: bool,
+}
+
 /// The document as this machine gets it: those who got it, those who did not.
-fn own_fetch<'a>(evidence: &Evidence<'a>, client: &str) -> (Vec<FactId>, Vec<(FactId, String)>) {
+fn own_fetch(evidence: &Evidence<'_>, client: &str) -> (Vec<FactId>, Vec<Miss>) {
     let mut good = Vec::new();
     let mut bad = Vec::new();
     for seen in evidence.http(Role::Client, HttpPurpose::ClientDocument) {
@@ -208,7 +216,7 @@ fn own_fetch<'a>(evidence: &Evidence<'a>, client: &str) -> (Vec<FactId>, Vec<(Fa
                 (None, Some(200)) => "HTTP 200, but not a client metadata document".to_owned(),
                 (None, status) => format!("HTTP {}", status.unwrap_or(0)),
             };
-            bad.push((seen.id(), how));
+            bad.push(Miss { id: seen.id(), how, answered: seen.body.status.is_some() });
         }
     }
     let host = client_host(client);
@@ -217,15 +225,34 @@ fn own_fetch<'a>(evidence: &Evidence<'a>, client: &str) -> (Vec<FactId>, Vec<(Fa
             && seen.body.host.as_str() == host
             && let Some(failure) = &seen.body.failure
         {
-            bad.push((seen.id(), failure.kind.to_string().replace('_', " ")));
+            let how = failure.kind.to_string().replace('_', " ");
+            bad.push(Miss { id: seen.id(), how, answered: failure.kind == FailureKind::Refused });
         }
     }
     if evidence.absence(&host).is_some() {
-        bad.extend(
-            evidence.address_answers(&host).iter().map(|seen| (seen.id(), "its name has no address".to_owned())),
-        );
+        bad.extend(evidence.address_answers(&host).iter().map(|seen| Miss {
+            id: seen.id(),
+            how: "its name has no address".to_owned(),
+            answered: true,
+        }));
     }
     (good, bad)
+}
+
+/// Whether what this machine did not get is a second witness against the application: not if it goes the same
+/// way as the PDS does, or if that way is in doubt itself.
+fn is_second_witness(evidence: &Evidence<'_>, host: &str, bad: &[Miss]) -> bool {
+    let others_answer = || {
+        let mut all = evidence.control_connects();
+        evidence.target_lines().iter().any(Line::connected)
+            || all.any(|seen| seen.body.host.as_str() != host && seen.body.failure.is_none())
+    };
+    let same_way = || evidence.inside().pds().is_some() || evidence.is_at_the_same_site();
+    if bad.iter().any(|miss| miss.answered) {
+        !evidence.control_is_untrusted()
+    } else {
+        !bad.is_empty() && others_answer() && !same_way()
+    }
 }
 
 fn not_obtained(evidence: &Evidence<'_>, main: &Arm<'_>, named: Option<&Arm<'_>>) -> Cause {
@@ -244,7 +271,7 @@ fn not_obtained(evidence: &Evidence<'_>, main: &Arm<'_>, named: Option<&Arm<'_>>
         Some(false) => (Code::AppClientMetadataBroken, Confidence::Likely),
         // Without a reference nothing is proven; what this machine gets is the next best thing.
         None if !good.is_empty() => (Code::OauthClientMetadataEgress, Confidence::Likely),
-        None if !bad.is_empty() => (Code::AppClientMetadataBroken, Confidence::Likely),
+        None if is_second_witness(evidence, &host, &bad) => (Code::AppClientMetadataBroken, Confidence::Likely),
         None => (Code::LoginParFails, Confidence::Possible),
     };
     let spent = spent(evidence, main);
@@ -270,7 +297,7 @@ fn not_obtained(evidence: &Evidence<'_>, main: &Arm<'_>, named: Option<&Arm<'_>>
         .because([main.target.id()])
         .because(main.reference.as_ref().map(|(seen, _)| seen.id()))
         .because(if code == Code::AppClientMetadataBroken {
-            bad.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>()
+            bad.iter().map(|miss| miss.id.clone()).collect::<Vec<_>>()
         } else {
             good.clone()
         });
@@ -319,7 +346,7 @@ fn not_obtained(evidence: &Evidence<'_>, main: &Arm<'_>, named: Option<&Arm<'_>>
     }
     let from_here = match (good.is_empty(), bad.first()) {
         (false, _) => Some("fetched".to_owned()),
-        (true, Some((_, how))) => Some(how.clone()),
+        (true, Some(miss)) => Some(miss.how.clone()),
         (true, None) => None,
     };
     if let Some(from_here) = from_here {

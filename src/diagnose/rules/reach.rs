@@ -28,7 +28,7 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
         .filter(|line| {
             evidence.given_by_user(host) || address_kind(line.addr) == AddressKind::Public || line.connected()
         })
-        .filter(|line| line.connect_failure() != Some(FailureKind::NetworkUnreachable))
+        .filter(|line| !evidence.lacks_route(line.addr, line.connect_failure()))
         .collect();
     if lines.is_empty() {
         return;
@@ -71,7 +71,9 @@ fn how(lines: &[&Line<'_>]) -> String {
         let how = match line.connect_failure() {
             Some(FailureKind::Refused) => format!("refused after {took} ms"),
             Some(FailureKind::Timeout) => format!("silent for {took} ms"),
-            Some(FailureKind::HostUnreachable) => format!("unreachable (a router says so, {took} ms)"),
+            Some(FailureKind::HostUnreachable | FailureKind::NetworkUnreachable) => {
+                format!("unreachable (a router says so, {took} ms)")
+            }
             Some(FailureKind::Prohibited) => format!("forbidden by a firewall ({took} ms)"),
             Some(FailureKind::Reset) => format!("reset after {took} ms"),
             _ => "not connected".to_owned(),

@@ -70,7 +70,7 @@ fn led_home(evidence: &Evidence<'_>, lines: &[Line<'_>], line: &Line<'_>) -> boo
 fn addresses(evidence: &Evidence<'_>, lines: &[Line<'_>], found: &mut Found) {
     let closed: Vec<&Line<'_>> = lines
         .iter()
-        .filter(|line| !line.connected() && line.connect_failure() != Some(FailureKind::NetworkUnreachable))
+        .filter(|line| !line.connected() && !evidence.lacks_route(line.addr, line.connect_failure()))
         .filter(|line| !evidence.family_fails(line.family()))
         // What /etc/hosts or a DNS64 resolver named beside DNS is this side's business.
         .filter(|line| {

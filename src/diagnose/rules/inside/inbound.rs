@@ -3,16 +3,59 @@
 use std::net::IpAddr;
 
 use pdsdoctor_probes::{
-    fact::Vantage,
+    fact::{Family, Vantage},
     process_fact::{Listener, ListenersFact},
 };
 
-use super::{masked::USERLAND_PROXY, uplink::uplinks};
+use super::{masked::USERLAND_PROXY, position::seen_as, uplink::uplinks};
 use crate::diagnose::{
-    Cause, Remedy,
+    Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Seen},
     net_kinds::{AddressKind, address_kind},
+    rules::{Found, Rule},
 };
+
+pub(in super::super) const RULE: Rule = Rule { codes: &[Code::V6InboundClosed], judge };
+
+/// The AAAA record names an address, this machine has no IPv6 to try it with, and it is the machine to which the
+/// A record leads: whoever has IPv6 does not end up here.
+fn judge(evidence: &Evidence<'_>, found: &mut Found) {
+    let inside = evidence.inside();
+    let Some(host) = evidence.host() else { return };
+    let Some(pds) = inside.pds() else { return };
+    let own = inside.addresses(&Vantage::Here);
+    let is_own = |addr: &IpAddr| own.iter().any(|(_, address)| address.addr == *addr);
+    let published = evidence.published(host);
+    let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) =
+        published.into_iter().filter(|addr| address_kind(*addr) == AddressKind::Public).partition(IpAddr::is_ipv4);
+    // What stands before the machine (a CDN, a load balancer) may have IPv6 of its own.
+    let leads_here = v4.iter().any(|addr| is_own(addr) || seen_as(evidence).is_some_and(|(seen, _)| seen == *addr));
+    let Some(away) = v6.iter().find(|addr| !is_own(addr)).filter(|_| leads_here) else { return };
+    // With IPv6 it was tried, and is judged by what it did.
+    if !inside.global_v6(&Vantage::Here).is_empty() || evidence.family_works(Family::V6).is_some() {
+        return;
+    }
+    let verify = evidence.verify();
+    let cause = Cause::new(
+        Code::V6InboundClosed,
+        Impact::Risk,
+        Confidence::Likely,
+        format!("{away} is published, and this machine has no public IPv6 address: whoever has IPv6 ends up nowhere, or at another server."),
+    )
+    .scope(Scope { family: Some(Family::V6), ..Scope::default() })
+    .because([pds.id()])
+    .because(evidence.address_answers(host).iter().filter(|seen| seen.body.addresses().contains(away)).map(Seen::id))
+    .settle("the same check from a machine with IPv6: pdsdoctor check")
+    .remedy(
+        Remedy::new(
+            "Remove the AAAA record until this machine has that address",
+            [format!("delete:  {host}.  AAAA  {away}"), format!("and the same AAAA of the wildcard *.{host}")],
+            verify,
+        )
+        .undo(format!("{host}.  AAAA  {away}")),
+    );
+    found.cause(not_ours(evidence, cause, *away));
+}
 
 /// Adds to `cause`, which the view from outside found, what the machine shows, and puts the remedy for
 /// it first. Adds nothing where this is not the PDS's machine.
@@ -101,9 +144,10 @@ fn not_listening(evidence: &Evidence<'_>, cause: Cause, listeners: Seen<'_, List
         .disruptive()
         .undo("put the address back before the port, then docker compose up -d"),
         "caddy" => Remedy::new(
-            "Let Caddy listen on IPv6: it does unless it is told an IPv4 address",
+            "Let Caddy listen on IPv6: it does unless it is told to listen on IPv4",
             [
-                "in the Caddyfile: remove \"bind 0.0.0.0\" and \"default_bind 0.0.0.0\", or add [::]",
+                // `bind 0.0.0.0` alone takes IPv6 too (Go's net.Listen): seen with Caddy 2.6.2.
+                "in the Caddyfile: remove the line \"bind\" or \"default_bind\" that names tcp4/ or an IPv4 address, or add [::] to it",
                 "caddy reload     # in the official install: sudo docker exec caddy caddy reload --config /etc/caddy/etc/caddy/Caddyfile",
             ],
             verify,

@@ -11,7 +11,7 @@ use super::{
     remedies::{self, daemon_setting},
 };
 use crate::diagnose::{
-    Cause, Code, Confidence, Impact, Scope,
+    Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Seen},
     net_kinds::{AddressKind, address_kind},
 };
@@ -55,27 +55,53 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     if daemon_setting(engine.body, "userland-proxy") == Some("false") {
         return;
     }
-    let Some(without) = without_v6(evidence, of_pds) else { return };
-    let what = of_pds.map_or_else(
-        || "the container behind it (the proxy's, most likely)".to_owned(),
-        |seen| format!("the container {}", seen.body.name),
-    );
+    // What it was started with says it; where that may not be read, the networks do.
+    let hands_to = listens.and_then(|listener| listener.owner.as_ref()?.hands_to);
+    let without = match hands_to {
+        Some(to) if to.is_ipv4() => Vec::new(),
+        Some(_) => return,
+        None => match without_v6(evidence, of_pds) {
+            Some(ids) => ids,
+            None => return,
+        },
+    };
+    let what = match (of_pds, hands_to) {
+        (Some(seen), _) => format!("the container {}", seen.body.name),
+        (None, Some(to)) => format!("the container at {}", to.ip()),
+        (None, None) => "the container behind it (the proxy's, most likely)".to_owned(),
+    };
+    let sure = hands_to.is_some() || (of_pds.is_some() && listens.is_some());
     let mut cause = Cause::new(
         Code::V6ClientIpMasked,
         Impact::Risk,
-        if of_pds.is_some() && listens.is_some() { Confidence::Likely } else { Confidence::Possible },
+        if sure { Confidence::Likely } else { Confidence::Possible },
         format!(
             "All visitors by IPv6 look like one: {USERLAND_PROXY} takes port {port} on IPv6 and hands it on by IPv4 from one inner address."
         ),
     )
     .scope(Scope { family: Some(Family::V6), ..Scope::default() })
-    .saw(format!("{what} has no IPv6, so Docker's own rules cannot lead IPv6 to it"))
+    .saw(match hands_to {
+        Some(to) => format!("{USERLAND_PROXY} runs to hand what comes to [::]:{port} on to {to}, by IPv4"),
+        None => format!("{what} has no IPv6, so Docker's own rules cannot lead IPv6 to it"),
+    })
     .saw("the PDS counts requests by address: one busy visitor by IPv6 locks all of them out (429)")
     .because([listeners.id(), engine.id()])
     .because(of_pds.map(|seen| seen.id()))
     .because(without)
     .settle("the addresses in the proxy's log, of a visit by IPv6 and of one by IPv4: curl -6 and curl -4 from outside");
-    cause = cause.remedy(remedies::host_network(evidence)).remedy(remedies::network_with_v6(
+    let whole = Remedy::new(
+        format!("Let {what} use the machine's own network, as the official compose file does with Caddy and the PDS"),
+        [
+            "in compose.yaml, under that service, instead of ports: and networks:",
+            "    network_mode: host",
+            "the same for the PDS, or publish its port at 127.0.0.1 only; Caddy then finds it at 127.0.0.1",
+            "docker compose down && docker compose up -d",
+        ],
+        evidence.verify(),
+    )
+    .disruptive()
+    .undo("put ports: and networks: back, then docker compose down && docker compose up -d");
+    cause = cause.remedy(whole).remedy(remedies::network_with_v6(
         evidence,
         "Or give that container's network IPv6, so that no proxy is needed",
     ));

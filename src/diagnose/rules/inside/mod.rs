@@ -5,6 +5,7 @@ pub(super) mod hole;
 pub(super) mod inbound;
 pub(super) mod masked;
 pub(super) mod names;
+pub(super) mod packet_size;
 pub(super) mod ports;
 pub(super) mod position;
 pub(super) mod ra;
@@ -13,9 +14,20 @@ mod remedies;
 mod uplink;
 pub(super) mod way_out;
 
-use pdsdoctor_probes::{fact::Role, par_fact::ParArm};
+use pdsdoctor_probes::{
+    fact::{FactId, Role},
+    par_fact::ParArm,
+};
 
 use crate::diagnose::evidence::{Evidence, host_of};
+
+/// The fact that the reference got the client metadata of an application on `host`.
+fn fetched_by_reference(evidence: &Evidence<'_>, host: &str) -> Option<FactId> {
+    let clients = evidence.clients();
+    let client = clients.iter().find(|client| host_of(client).as_deref() == Some(host))?;
+    let (seen, stage) = evidence.par(Role::Reference, Some(client), ParArm::CacheBusted)?;
+    (stage.obtained_document() == Some(true)).then(|| seen.id())
+}
 
 /// Did the PDS get the client metadata of an application on `host`? `None`: it was not asked to, or did
 /// not come so far.

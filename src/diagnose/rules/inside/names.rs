@@ -7,6 +7,7 @@ use pdsdoctor_probes::{
     fact::{FactId, Role, Vantage},
 };
 
+use super::way_out::app_hosts;
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Seen},
@@ -37,7 +38,11 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
         found.cause(cause);
         return;
     }
-    found.causes.extend(flaky(evidence, &place));
+    let flaky = flaky(evidence, &place);
+    if flaky.is_none() {
+        found.causes.extend(app_hosts(evidence).into_iter().filter_map(|host| one_name(evidence, &place, host)));
+    }
+    found.causes.extend(flaky);
     split(evidence, &place, found);
 }
 
@@ -194,6 +199,50 @@ fn flaky(evidence: &Evidence<'_>, place: &Vantage) -> Option<Cause> {
         None => cause.settle(format!("a few times: dig +tries=1 {name} @{server}, and the same at another resolver")),
     };
     Some(cause.remedy(another_resolver(evidence, "that answers every time")))
+}
+
+/// The PDS's servers fail for an application's name, or deny it, and know others; the reference knows it.
+fn one_name(evidence: &Evidence<'_>, place: &Vantage, host: &str) -> Option<Cause> {
+    let (all, _) = asked(evidence, place);
+    let (of_host, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|seen| seen.body.name.as_str() == host);
+    let known = others.iter().find(|seen| seen.body.outcome == DnsOutcome::Answer)?;
+    if of_host.is_empty() || of_host.iter().any(|seen| seen.body.outcome == DnsOutcome::Answer) {
+        return None;
+    }
+    if super::fetched(evidence, host) != Some(false) {
+        return None;
+    }
+    let reference = super::fetched_by_reference(evidence, host)?;
+    let how: BTreeSet<String> = of_host.iter().map(|seen| words(seen.body.outcome)).collect();
+    let servers: BTreeSet<String> = of_host.iter().map(|seen| seen.body.server.ip().to_string()).collect();
+    let denied = of_host.iter().all(|seen| answered(seen.body));
+    let summary = format!(
+        "The PDS's resolver {} {host}, so logins to it fail; it knows {}.",
+        if denied { "denies that there is" } else { "fails for" },
+        known.body.name
+    );
+    Some(
+        Cause::new(Code::DnsContainerResolverFlaky, Impact::Broken, Confidence::Confirmed, summary)
+            .scope(Scope { vantage: Some(place.clone().into()), ..Scope::host(host) })
+            .saw(if denied {
+                "a resolver that filters (an ad blocker, parental control, a company's) denies what it does not like"
+            } else {
+                "its servers may not reach those of that name, or not believe their signatures (DNSSEC)"
+            })
+            .because(of_host.iter().map(Seen::id))
+            .because([known.id(), reference])
+            .contrast(
+                format!("two names, asked of {} from {}", list(&servers), place_words(place)),
+                format!("{host}: {}", list(&how)),
+                format!("{}: {}", known.body.name, list(known.body.addresses())),
+            )
+            .contrast(
+                format!("the client metadata of {host}"),
+                format!("{}: could not be fetched", evidence.name()),
+                format!("{}: fetched", evidence.reference().unwrap_or("the reference")),
+            )
+            .remedy(another_resolver(evidence, "that knows every name")),
+    )
 }
 
 /// A public name with an address that is not public: the PDS refuses the whole host (`unicastLookup`,

@@ -140,22 +140,25 @@ fn taken(evidence: &Evidence<'_>) -> Option<Cause> {
     let reached = fronts.iter().any(|seen| seen.body.is_expected());
     let holder = listener(Some(&sockets), 443)?;
     let owner = holder.owner.as_ref()?;
-    // 502 to 504 is a proxy that is meant to lead to the PDS.
+    // Another program is there to be the PDS's proxy and has not got the port.
+    let others: BTreeSet<String> = waiting_proxies(evidence, &owner.program);
+    // 502 to 504 is a proxy that is meant to lead to the PDS. So may be one that has no certificate yet, speaks
+    // no TLS or sends everybody elsewhere, unless another is there for it.
+    let foreign =
+        |status: u16| !(500..=599).contains(&status) && (!others.is_empty() || !(300..=399).contains(&status));
     let answers: Vec<_> = fronts
         .iter()
         .filter(|seen| match seen.body.status {
-            Some(status) => !(500..=599).contains(&status),
+            Some(status) => foreign(status),
             None => seen.body.failure.as_ref().is_some_and(|failure| {
                 use pdsdoctor_probes::fact::FailureKind::{NotTls, TlsAlert, TlsOther};
-                matches!(failure.kind, NotTls | TlsAlert | TlsOther)
+                !others.is_empty() && matches!(failure.kind, NotTls | TlsAlert | TlsOther)
             }),
         })
         .collect();
     if reached || answers.is_empty() || owner.pid == inside.pds()?.body.pid {
         return None;
     }
-    // Only where another program is there to be the PDS's proxy and has not got the port.
-    let others: BTreeSet<String> = waiting_proxies(evidence, &owner.program);
     let confidence = if others.is_empty() { Confidence::Likely } else { Confidence::Confirmed };
     let mut cause = Cause::new(
         Code::PortTaken,

@@ -118,7 +118,7 @@ fn case<'a>(evidence: &Evidence<'a>) -> Option<Case<'a>> {
 }
 
 /// The address from which the world sees this machine: its own, or what a service says.
-fn seen_as(evidence: &Evidence<'_>) -> Option<(IpAddr, FactId)> {
+pub(super) fn seen_as(evidence: &Evidence<'_>) -> Option<(IpAddr, FactId)> {
     let inside = evidence.inside();
     let own = inside.way_out(&Vantage::Here, Family::V4).and_then(|seen| {
         let global = seen.body.range == Some(Range::Global);

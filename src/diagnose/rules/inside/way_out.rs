@@ -1,5 +1,4 @@
-//! What the PDS sends out, seen from where it is: blocked, intercepted, too large to pass, or turned away
-//! by the application's edge.
+//! What the PDS sends out, seen from where it is: blocked, intercepted, or turned away by the application's edge.
 
 use std::collections::BTreeSet;
 
@@ -14,18 +13,12 @@ use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Seen, host_of},
     inside::{Fate, fate, place_words},
+    net_kinds::{AddressKind, address_kind},
     rules::{Found, Rule, list},
 };
 
-pub(in crate::diagnose) const RULE: Rule = Rule {
-    codes: &[
-        Code::FwEgressClosed,
-        Code::EgressTlsIntercepted,
-        Code::MtuContainerOverTunnel,
-        Code::EdgeBotChallengeOutbound,
-    ],
-    judge,
-};
+pub(in crate::diagnose) const RULE: Rule =
+    Rule { codes: &[Code::FwEgressClosed, Code::EgressTlsIntercepted, Code::EdgeBotChallengeOutbound], judge };
 
 /// So many hosts that have nothing to do with each other do not fail in the same way by chance.
 const HOSTS: usize = 2;
@@ -41,11 +34,10 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
         found.causes.extend(challenged(evidence, &place, host));
     }
     found.causes.extend(intercepted(evidence, &place));
-    too_large(evidence, &place, found);
 }
 
 /// Hosts of applications that were tried from inside.
-fn app_hosts<'a>(evidence: &Evidence<'a>) -> BTreeSet<&'a str> {
+pub(super) fn app_hosts<'a>(evidence: &Evidence<'a>) -> BTreeSet<&'a str> {
     let of_apps = evidence.inside().connects().filter(|seen| seen.body.role == Role::Client);
     of_apps.map(|seen| seen.body.host.as_str()).collect()
 }
@@ -69,15 +61,47 @@ fn stopped(seen: &Seen<'_, ConnectFact>) -> bool {
     matches!(fate_of(seen), Fate::Silent | Fate::Prohibited)
 }
 
+/// No connection came about, and somebody on the way may have seen to that: a firewall can reset and call a host
+/// unreachable as well (iptables-extensions(8), REJECT).
+fn fails(seen: &Seen<'_, ConnectFact>) -> bool {
+    seen.body.failure.is_some() && fate_of(seen) != Fate::Other
+}
+
+fn connected(seen: &Seen<'_, ConnectFact>) -> bool {
+    seen.body.failure.is_none()
+}
+
 fn how(seen: &Seen<'_, ConnectFact>) -> String {
     let took = seen.took();
     match fate_of(seen) {
+        Fate::Answered if seen.body.failure.is_some() => format!("refused after {took} ms"),
         Fate::Answered => format!("answers after {took} ms"),
         Fate::Silent => format!("silent for {took} ms"),
         Fate::Prohibited => format!("rejected by a firewall after {took} ms"),
+        Fate::NoRoute if is_unreachable(seen) => format!("called unreachable after {took} ms"),
         Fate::NoRoute => format!("no route ({took} ms)"),
         Fate::Other => "fails".to_owned(),
     }
+}
+
+/// A router or a firewall says so: nobody finds out by itself in less than a second (ARP).
+fn is_unreachable(seen: &Seen<'_, ConnectFact>) -> bool {
+    seen.body.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::HostUnreachable)
+}
+
+/// What to do where the container has no route at all.
+fn lead_out(evidence: &Evidence<'_>) -> Remedy {
+    Remedy::new(
+        "Give the PDS's container a network that leads out",
+        [
+            "docker network inspect -f '{{.Name}} internal={{.Internal}}' $(docker network ls -q)",
+            "in compose.yaml: no \"internal: true\" at the PDS's only network; or a second network without it, under its service",
+            "docker compose up -d",
+        ],
+        evidence.verify(),
+    )
+    .disruptive()
+    .undo("put the line back, then docker compose up -d")
 }
 
 fn let_out(evidence: &Evidence<'_>, host: Option<&str>) -> Remedy {
@@ -100,10 +124,14 @@ fn everything_blocked(evidence: &Evidence<'_>, place: &Vantage) -> Option<Cause>
     let hosts: BTreeSet<&str> = tries.iter().map(|seen| seen.body.host.as_str()).collect();
     let v6_works =
         evidence.inside().tries(place, Family::V6, evidence.host()).iter().any(|s| fate_of(s) == Fate::Answered);
-    if hosts.len() < HOSTS || v6_works || !tries.iter().all(stopped) {
+    if hosts.len() < HOSTS || v6_works {
         return None;
     }
     let contrast = elsewhere(evidence, place, &hosts);
+    let is_so = tries.iter().all(stopped) || (contrast.is_some() && tries.iter().all(fails));
+    if !is_so {
+        return None;
+    }
     let confidence = if contrast.is_some() { Confidence::Confirmed } else { Confidence::Likely };
     let summary = format!("Nothing that the PDS sends out is answered: TCP 443 to {} is blocked.", list(&hosts));
     let cause = Cause::new(Code::FwEgressClosed, Impact::Broken, confidence, summary)
@@ -120,39 +148,43 @@ fn everything_blocked(evidence: &Evidence<'_>, place: &Vantage) -> Option<Cause>
             ),
             None => cause.settle("the same connections from another machine in the same network"),
         }
-        .remedy(let_out(evidence, None)),
+        .remedy(if tries.iter().all(|seen| fate_of(seen) == Fate::NoRoute && !is_unreachable(seen)) {
+            lead_out(evidence)
+        } else {
+            let_out(evidence, None)
+        }),
     )
 }
 
-/// A connection to one of the hosts that was answered at another place.
+/// A connection to one of the hosts that came about at another place.
 fn elsewhere<'a>(evidence: &Evidence<'a>, place: &Vantage, hosts: &BTreeSet<&str>) -> Option<Seen<'a, ConnectFact>> {
     let mut all = evidence.inside().connects();
     all.find(|seen| {
         seen.fact.vantage != *place
             && hosts.contains(seen.body.host.as_str())
             && seen.body.addr.is_ipv4()
-            && fate_of(seen) == Fate::Answered
+            && connected(seen)
     })
+}
+
+/// A name server may give others; the PDS refuses them.
+fn is_public_v4(seen: &Seen<'_, ConnectFact>) -> bool {
+    seen.body.addr.is_ipv4() && address_kind(seen.body.addr) == AddressKind::Public
 }
 
 /// One application is not let through, others are.
 fn one_blocked(evidence: &Evidence<'_>, place: &Vantage, host: &str) -> Option<Cause> {
     let tries: Vec<_> =
-        evidence.inside().connects_to(place, host).into_iter().filter(|seen| seen.body.addr.is_ipv4()).collect();
+        evidence.inside().connects_to(place, host).into_iter().filter(|seen| is_public_v4(seen)).collect();
     let others = outward(evidence, place);
-    let control = others.iter().find(|seen| seen.body.host.as_str() != host && fate_of(seen) == Fate::Answered)?;
-    if tries.is_empty() || !tries.iter().all(stopped) || fetched(evidence, host) == Some(true) {
+    let control = others.iter().find(|seen| seen.body.host.as_str() != host && connected(seen))?;
+    if tries.is_empty() || !tries.iter().all(fails) || fetched(evidence, host) == Some(true) {
         return None;
     }
     // That the application is up must be seen: from this machine, or by the reference.
     let only: BTreeSet<&str> = BTreeSet::from([host]);
     let contrast = elsewhere(evidence, place, &only);
-    let reference =
-        evidence.clients().into_iter().filter(|client| host_of(client).as_deref() == Some(host)).find_map(|client| {
-            let (seen, stage) =
-                evidence.par(Role::Reference, Some(client), pdsdoctor_probes::par_fact::ParArm::CacheBusted)?;
-            (stage.obtained_document() == Some(true)).then(|| seen.id())
-        });
+    let reference = super::fetched_by_reference(evidence, host);
     let confidence = match (&contrast, &reference) {
         (Some(_), _) => Confidence::Confirmed,
         (None, Some(_)) => Confidence::Likely,
@@ -160,10 +192,10 @@ fn one_blocked(evidence: &Evidence<'_>, place: &Vantage, host: &str) -> Option<C
         (None, None) => return None,
     };
     let first = tries.first()?;
-    let prohibited = tries.iter().any(|seen| fate_of(seen) == Fate::Prohibited);
+    let dropped = tries.iter().all(|seen| fate_of(seen) == Fate::Silent);
     let summary = format!(
         "What the PDS sends to {host} is {}: {} {}, while {} answers.",
-        if prohibited { "rejected" } else { "dropped on the way" },
+        if dropped { "dropped on the way" } else { "rejected on the way" },
         first.body.addr,
         how(first),
         control.body.host
@@ -237,12 +269,12 @@ fn challenged(evidence: &Evidence<'_>, place: &Vantage, host: &str) -> Option<Ca
     )))
 }
 
-/// Handshakes from a place, one for each host.
-fn handshakes<'a>(evidence: &Evidence<'a>, place: &Vantage) -> Vec<Seen<'a, TlsFact>> {
+/// Handshakes from a place, in packets of any size, one for each host but the PDS itself.
+pub(super) fn handshakes<'a>(evidence: &Evidence<'a>, place: &Vantage) -> Vec<Seen<'a, TlsFact>> {
     let mut names = BTreeSet::new();
     let all = evidence.inside().handshakes();
     all.filter(|seen| seen.fact.vantage == *place && seen.body.role != Role::Target)
-        .filter(|seen| names.insert(seen.body.sni.as_str()))
+        .filter(|seen| seen.body.max_segment.is_none() && names.insert(seen.body.sni.as_str()))
         .collect()
 }
 
@@ -291,67 +323,4 @@ fn intercepted(evidence: &Evidence<'_>, place: &Vantage) -> Option<Cause> {
             .undo("remove the line and restart"),
         ),
     )
-}
-
-/// Connections come about, and then the handshake is silent: the large packets of it get lost.
-fn too_large(evidence: &Evidence<'_>, place: &Vantage, found: &mut Found) {
-    let inside = evidence.inside();
-    let all = handshakes(evidence, place);
-    let silent = |seen: &&Seen<'_, TlsFact>| {
-        seen.body.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Timeout)
-    };
-    let hung: Vec<_> = all.iter().filter(silent).copied().collect();
-    let uplink = |at: &Vantage| {
-        let way = inside.way_out(at, Family::V4)?;
-        let name = way.body.interface.as_ref()?;
-        inside.interfaces(at).into_iter().find(|seen| seen.body.name == *name)
-    };
-    if hung.len() < HOSTS || hung.len() < all.len() {
-        if let Some(seen) = all.iter().find(|seen| seen.body.failure.is_none()) {
-            let why =
-                format!("TLS with {} was completed from {}, certificate and all", seen.body.sni, place_words(place));
-            found.rule_out(Code::MtuContainerOverTunnel, why, [seen.id()]);
-        }
-        return;
-    }
-    let hosts: BTreeSet<&str> = hung.iter().map(|seen| seen.body.sni.as_str()).collect();
-    let good = inside.handshakes().find(|seen| {
-        seen.fact.vantage != *place && hosts.contains(seen.body.sni.as_str()) && seen.body.failure.is_none()
-    });
-    let sizes = uplink(place).zip(uplink(&Vantage::Here)).map(|(inner, outer)| (inner.body.mtu, outer.body.mtu));
-    let larger = sizes.is_some_and(|(inner, outer)| inner > outer);
-    let confidence = match (&good, larger) {
-        (Some(_), true) => Confidence::Confirmed,
-        (Some(_), false) | (None, true) => Confidence::Likely,
-        (None, false) => Confidence::Possible,
-    };
-    let summary = format!("The PDS connects, and then TLS stays silent for {}: large packets get lost.", list(&hosts));
-    let mut cause = Cause::new(Code::MtuContainerOverTunnel, Impact::Broken, confidence, summary)
-        .scope(at(place))
-        .because(hung.iter().map(Seen::id));
-    if let Some((inner, outer)) = sizes {
-        cause =
-            cause.saw(format!("packets of {inner} bytes from {}, of {outer} from this machine", place_words(place)));
-    }
-    cause = match good {
-        Some(other) => cause.because([other.id()]).contrast(
-            format!("a TLS handshake with {}", other.body.sni),
-            format!("{}: silent after the connection", place_words(place)),
-            format!("{}: completed in {} ms", place_words(&other.fact.vantage), other.took()),
-        ),
-        None => cause.settle("ping -M do -s 1372 1.1.1.1, and then less, until it answers"),
-    };
-    let mtu = sizes.filter(|_| larger).map_or(1_420, |(_, outer)| outer);
-    found.cause(cause.remedy(
-        Remedy::new(
-            format!("Give the container's network packets of at most {mtu} bytes"),
-            [
-                format!("docker compose:  networks: {{ default: {{ driver_opts: {{ com.docker.network.driver.mtu: {mtu} }} }} }}"),
-                "sudo docker compose -f /pds/compose.yaml down && sudo docker compose -f /pds/compose.yaml up -d".to_owned(),
-            ],
-            evidence.verify(),
-        )
-        .disruptive()
-        .undo("remove the option, then down and up again"),
-    ));
 }

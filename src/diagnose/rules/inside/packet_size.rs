@@ -1,0 +1,140 @@
+//! Connections come about, and then the handshake hangs: its large packets get lost, and nobody says so
+//! (RFC 2923, section 2.1). The same handshake in small packets is the experiment.
+
+use std::collections::BTreeSet;
+
+use pdsdoctor_probes::{
+    fact::{FailureKind, Family, Vantage},
+    tls_fact::TlsFact,
+};
+
+use super::way_out::handshakes;
+use crate::diagnose::{
+    Cause, Code, Confidence, Impact, Remedy, Scope,
+    evidence::{Evidence, Seen},
+    inside::place_words,
+    rules::{Found, Rule, list},
+};
+
+pub(in crate::diagnose) const RULE: Rule = Rule { codes: &[Code::MtuContainerOverTunnel], judge };
+
+/// So many hosts that have nothing to do with each other do not hang by chance.
+const HOSTS: usize = 2;
+/// A handshake of which so much came had a packet of full size: Ethernet's 1,500 bytes hold less, and a
+/// server's first flight is sent in one piece.
+const FULL: u64 = 1_500;
+/// What a WireGuard tunnel leaves of 1,500 bytes: for a network whose own size is not known.
+const TUNNEL_MTU: u32 = 1_420;
+
+fn judge(evidence: &Evidence<'_>, found: &mut Found) {
+    let inside = evidence.inside();
+    let place = inside.place();
+    let all = handshakes(evidence, &place);
+    let hung: Vec<_> = all.iter().filter(|seen| hangs(seen)).copied().collect();
+    // The same host at the same address, in small packets.
+    let small: Vec<_> = inside
+        .handshakes()
+        .filter(|seen| seen.fact.vantage == place && seen.body.max_segment.is_some() && seen.body.failure.is_none())
+        .filter(|seen| hung.iter().any(|other| (&other.body.sni, other.body.addr) == (&seen.body.sni, seen.body.addr)))
+        .collect();
+    if small.is_empty() && (hung.len() < HOSTS || hung.len() < all.len()) {
+        let whole = |seen: &&Seen<'_, TlsFact>| {
+            seen.body.failure.is_none() && seen.body.received.is_some_and(|bytes| bytes >= FULL)
+        };
+        if let Some(seen) = all.iter().find(whole).filter(|_| hung.is_empty()) {
+            let (host, bytes) = (&seen.body.sni, seen.body.received.unwrap_or(0));
+            let why = format!(
+                "TLS with {host} was completed from {}: {bytes} bytes, so packets of full size arrive",
+                place_words(&place)
+            );
+            found.rule_out(Code::MtuContainerOverTunnel, why, [seen.id()]);
+        }
+        return;
+    }
+    let hosts: BTreeSet<&str> = hung.iter().map(|seen| seen.body.sni.as_str()).collect();
+    let elsewhere = inside.handshakes().find(|seen| {
+        let whole = seen.body.failure.is_none() && seen.body.max_segment.is_none();
+        whole && seen.fact.vantage != place && hosts.contains(seen.body.sni.as_str())
+    });
+    let uplink = |at: &Vantage| {
+        let way = inside.way_out(at, Family::V4)?;
+        let name = way.body.interface.as_ref()?;
+        inside.interfaces(at).into_iter().find(|seen| seen.body.name == *name)
+    };
+    let sizes = uplink(&place).zip(uplink(&Vantage::Here)).map(|(inner, outer)| (inner.body.mtu, outer.body.mtu));
+    let larger = sizes.is_some_and(|(inner, outer)| inner > outer);
+    let confidence = match (small.len(), &elsewhere, larger) {
+        // One handshake in small packets may have had the luck that the other had not.
+        (HOSTS.., ..) | (1.., Some(_), _) | (1.., _, true) | (_, Some(_), true) => Confidence::Confirmed,
+        (1.., ..) | (_, Some(_), _) | (_, _, true) => Confidence::Likely,
+        _ => Confidence::Possible,
+    };
+    let summary = format!("The PDS connects, and then TLS stays silent for {}: large packets get lost.", list(&hosts));
+    let mut cause = Cause::new(Code::MtuContainerOverTunnel, Impact::Broken, confidence, summary)
+        .scope(Scope { vantage: Some(place.clone().into()), ..Scope::default() })
+        .because(hung.iter().map(Seen::id));
+    if let Some((inner, outer)) = sizes.filter(|_| place != Vantage::Here) {
+        cause =
+            cause.saw(format!("packets of {inner} bytes from {}, of {outer} from this machine", place_words(&place)));
+    }
+    if let Some(seen) = small.first() {
+        cause = cause.because(small.iter().map(Seen::id)).contrast(
+            format!("a TLS handshake with {} from {}", seen.body.sni, place_words(&place)),
+            "packets of any size: silent after the connection",
+            format!(
+                "at most {} bytes in each: completed in {} ms",
+                seen.body.max_segment.unwrap_or_default(),
+                seen.took()
+            ),
+        );
+    }
+    if let Some(other) = elsewhere {
+        cause = cause.because([other.id()]).contrast(
+            format!("a TLS handshake with {}", other.body.sni),
+            format!("{}: silent after the connection", place_words(&place)),
+            format!("{}: completed in {} ms", place_words(&other.fact.vantage), other.took()),
+        );
+    }
+    if confidence < Confidence::Confirmed {
+        cause = cause.settle("ping -M do -s 1372 1.1.1.1, and then less, until it answers");
+    }
+    let mtu = sizes.filter(|_| larger).map_or(TUNNEL_MTU, |(_, outer)| outer);
+    for remedy in remedies(evidence, mtu, place == Vantage::Here) {
+        cause = cause.remedy(remedy);
+    }
+    found.cause(cause);
+}
+
+/// It connected, and the server's answer does not arrive, or not whole.
+fn hangs(seen: &Seen<'_, TlsFact>) -> bool {
+    let failure = seen.body.failure.as_ref();
+    failure.is_some_and(|failure| matches!(failure.kind, FailureKind::Timeout | FailureKind::TooSlow))
+}
+
+fn remedies(evidence: &Evidence<'_>, mtu: u32, is_machine: bool) -> Vec<Remedy> {
+    let chain = if is_machine { "OUTPUT" } else { "FORWARD" };
+    let rule = format!("{chain} -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --set-mss {}", mtu.saturating_sub(40));
+    let clamp = Remedy::new(
+        "Tell the servers in every connection to send smaller packets",
+        [
+            format!("sudo iptables -t mangle -A {rule}"),
+            "to keep it over a boot: iptables-persistent, or the firewall you use".to_owned(),
+        ],
+        evidence.verify(),
+    )
+    .undo(format!("sudo iptables -t mangle -D {rule}"));
+    if is_machine {
+        return vec![clamp];
+    }
+    let network = Remedy::new(
+        format!("Give the container's network packets of at most {mtu} bytes"),
+        [
+            format!("docker compose:  networks: {{ default: {{ driver_opts: {{ com.docker.network.driver.mtu: {mtu} }} }} }}"),
+            "sudo docker compose -f /pds/compose.yaml down && sudo docker compose -f /pds/compose.yaml up -d".to_owned(),
+        ],
+        evidence.verify(),
+    )
+    .disruptive()
+    .undo("remove the option, then down and up again");
+    vec![network, clamp]
+}
