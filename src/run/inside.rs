@@ -23,11 +23,17 @@ pub(super) struct Bridge {
     known: watch::Sender<Known>,
     /// `Some`: this machine was looked at, and this is the host name of the PDS on it, if there is one.
     found: watch::Sender<Option<Option<String>>>,
+    /// It is clear whether this is the PDS's machine.
+    placed: watch::Sender<bool>,
 }
 
 impl Bridge {
     pub(super) fn new() -> Self {
-        Self { known: watch::Sender::new(Known::default()), found: watch::Sender::new(None) }
+        Self {
+            known: watch::Sender::new(Known::default()),
+            found: watch::Sender::new(None),
+            placed: watch::Sender::new(false),
+        }
     }
 
     /// The host of the PDS became known.
@@ -45,6 +51,12 @@ impl Bridge {
         self.known.send_modify(|known| known.complete = true);
     }
 
+    /// Waits until it is clear whether this is the PDS's machine, which it is once nothing more will become known.
+    pub(super) async fn placed(&self) {
+        // The sender is here: it cannot be gone.
+        let _ = self.placed.subscribe().wait_for(|placed| *placed).await;
+    }
+
     /// The host name of the PDS on this machine, once it was looked at.
     pub(super) async fn pds_here(&self) -> Option<String> {
         let mut found = self.found.subscribe();
@@ -55,6 +67,7 @@ impl Bridge {
 #[cfg(not(target_os = "linux"))]
 pub(super) async fn examine(context: &Context) {
     context.bridge.found.send_replace(Some(None));
+    context.bridge.placed.send_replace(true);
 }
 
 #[cfg(target_os = "linux")]
@@ -91,6 +104,7 @@ mod linux {
         let wanted = ProbeName::of_host().any(|probe| context.measures(probe));
         if options.host_probes == HostProbes::Never || !wanted {
             context.bridge.found.send_replace(Some(None));
+            context.bridge.placed.send_replace(true);
             return;
         }
         let aside = context.net.aside();
@@ -104,13 +118,17 @@ mod linux {
         let survey = inside::survey(&aside, &how).await;
         let named = survey.processes.iter().find_map(|process| process.fact.hostname.as_ref());
         context.bridge.found.send_replace(Some(named.map(ToString::to_string)));
-        let Some(why) = reason(context, &survey).await else {
+        let why = reason(context, &survey).await;
+        if why.is_some() {
+            context.second_look.make(true);
+        }
+        context.bridge.placed.send_replace(true);
+        let Some(why) = why else {
             nobodys(context, &survey, &how);
             return;
         };
         context.net.adopt(&aside);
         context.found().pds_host = Some(Text::limited(&why, 160));
-        context.second_look.make(true);
         let listening = async {
             if context.measures(ProbeName::RouterAdvertisement) {
                 survey.listen(&context.net, &how, inside::LISTEN).await;

@@ -171,11 +171,13 @@ async fn everything(context: Arc<Context>) {
         let reference = reference::examine(&context, &clients, &input);
         let target = async {
             target::examine(&context, &clients, &input).await;
-            context.second_look.make(false);
             // Where the target was not asked, the reference need not be.
             context.way_out.make(false);
             context.login_failed.make(false);
             context.bridge.complete();
+            // On the PDS's own machine it may be wanted after all, however fast the target was.
+            context.bridge.placed().await;
+            context.second_look.make(false);
         };
         tokio::join!(reference, target);
         clients.finish().await;

@@ -7,10 +7,9 @@ use pdsdoctor_probes::{
     fact::{FactId, Role, Vantage},
 };
 
-use super::way_out::app_hosts;
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy, Scope,
-    evidence::{Evidence, Seen},
+    evidence::{Evidence, Seen, host_of},
     inside::place_words,
     net_kinds::{AddressKind, address_kind},
     rules::{Found, Rule, list},
@@ -40,7 +39,8 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     }
     let flaky = flaky(evidence, &place);
     if flaky.is_none() {
-        found.causes.extend(app_hosts(evidence).into_iter().filter_map(|host| one_name(evidence, &place, host)));
+        let hosts: BTreeSet<String> = evidence.clients().into_iter().filter_map(host_of).collect();
+        found.causes.extend(hosts.iter().filter_map(|host| one_name(evidence, &place, host)));
     }
     found.causes.extend(flaky);
     split(evidence, &place, found);

@@ -37,7 +37,7 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
 }
 
 /// Hosts of applications that were tried from inside.
-pub(super) fn app_hosts<'a>(evidence: &Evidence<'a>) -> BTreeSet<&'a str> {
+fn app_hosts<'a>(evidence: &Evidence<'a>) -> BTreeSet<&'a str> {
     let of_apps = evidence.inside().connects().filter(|seen| seen.body.role == Role::Client);
     of_apps.map(|seen| seen.body.host.as_str()).collect()
 }
