@@ -113,6 +113,11 @@ impl Arm<'_> {
         }
     }
 
+    /// It was reached, and nothing held the fetch up.
+    pub fn is_prompt(&self) -> bool {
+        self.got == Got::Reached && self.spent <= PROMPT_MS
+    }
+
     /// `tangled.org: failed after 257 ms`.
     pub fn line(&self) -> String {
         format!("{}: {}", self.host, self.got.words(self.spent))
@@ -144,7 +149,13 @@ pub struct Arms<'a> {
     pub plc: Option<Lookup>,
     /// The AppView, by a foreign handle: it cannot be seen to fail, only to work.
     pub app_view: Option<FactId>,
+    /// How long, in milliseconds, a busy machine held up a request without a fetch ([`Evidence::held_up`]).
+    pub held_up: u64,
 }
+
+/// A fetch that took longer than this was held up by something else, a clogged resolver or lost packets say: it is no
+/// clean contrast to one that failed.
+const PROMPT_MS: u64 = 2_000;
 
 /// The most addresses of a family that are reckoned with: Node's walk over more takes longer than the PDS waits.
 const ADDRESSES: usize = 4;
@@ -165,6 +176,7 @@ impl<'a> Arms<'a> {
                 .iter()
                 .find(|seen| seen.body.is_expected())
                 .map(Seen::id),
+            held_up: evidence.held_up(),
         }
     }
 

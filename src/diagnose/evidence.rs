@@ -511,14 +511,15 @@ impl<'a> Evidence<'a> {
         })
     }
 
-    /// The PAR of an arm, with how far it got.
+    /// The PAR of an arm, with how far it got. What a busy PDS failed at in a bad moment counts as not asked
+    /// ([`Self::is_bad_moment`]).
     pub fn par(&self, role: Role, client: Option<&str>, arm: ParArm) -> Option<(Seen<'a, ParFact>, Stage)> {
         let found = self.pars.iter().find(|seen| {
             seen.body.role == role
                 && seen.body.arm == arm
                 && client.is_none_or(|client| seen.body.client.as_str() == client)
         })?;
-        Some((*found, self.stage_of(*found)))
+        (!self.is_bad_moment(found)).then(|| (*found, self.stage_of(*found)))
     }
 
     /// Does the reference reach the target, made to fetch from it? `None`: it was not asked, or its answer says
@@ -539,16 +540,6 @@ impl<'a> Evidence<'a> {
     /// How far a PAR got.
     pub fn stage_of(&self, seen: Seen<'_, ParFact>) -> Stage {
         stage(seen.body, seen.took(), self.par_base(seen.body.role))
-    }
-
-    /// What a PAR costs beside what the PDS fetches for it: the localhost arm is made to measure that. It too can have a
-    /// bad moment, and then another arm was quicker.
-    pub fn par_base(&self, role: Role) -> u64 {
-        let answered = || self.pars.iter().filter(|seen| seen.body.role == role && seen.body.failure.is_none());
-        if !answered().any(|seen| seen.body.arm == ParArm::Localhost) {
-            return 0;
-        }
-        answered().map(Seen::took).min().unwrap_or(0)
     }
 
     /// The clients that PARs were about, in order.

@@ -10,6 +10,7 @@ pub mod inside;
 pub mod judge;
 pub mod net_kinds;
 pub mod node_model;
+pub mod pace;
 pub mod par_stage;
 pub mod rank;
 pub mod rules;

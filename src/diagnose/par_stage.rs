@@ -59,6 +59,8 @@ pub enum FetchFailure {
     AtOnce,
     /// No reason given, after a few times 250 ms: Node gave up on a connection attempt.
     AttemptCap,
+    /// No reason given, soon; the machine is too busy for the time to say more.
+    Soon,
     /// No reason given, after seconds.
     Slow,
     /// No reason given, after the PDS's own 10 s: nothing came back.
@@ -131,7 +133,7 @@ impl Stage {
 
 /// Below this a fetch failed "at once": a refusal by the own kernel, a resolver's error, or one
 /// round trip to a near host. Node's cap of 250 ms per attempt, less the coarseness of timers.
-const AT_ONCE_MS: u64 = 230;
+pub(super) const AT_ONCE_MS: u64 = 230;
 /// Node closes every attempt but the last after 250 ms; four addresses make 750 ms, eight 1,750 ms.
 /// What lies above, and below the PDS's 10 s, is some other wait (a resolver's 3 s or 5 s).
 const ATTEMPT_CAP_MS: u64 = 2_000;

@@ -449,7 +449,7 @@ pub struct Observed<'a> {
 pub fn observed<'a>(evidence: &Evidence<'a>, host: &str) -> Option<Observed<'a>> {
     let clients = evidence.clients();
     let client = clients.into_iter().find(|client| host_of(client).as_deref() == Some(host))?;
-    let base = evidence.par(Role::Target, None, ParArm::Localhost).map_or(0, |(seen, _)| seen.took());
+    let base = evidence.par_base(Role::Target);
     [ParArm::CacheBusted, ParArm::AsNamed].into_iter().find_map(|arm| {
         let (seen, stage) = evidence.par(Role::Target, Some(client), arm)?;
         // What the app's host refused was reached all the same.

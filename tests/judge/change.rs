@@ -143,6 +143,7 @@ impl World {
                     body.addr = Some(open);
                 }
             }
+            FactBody::Par(body) if body.addr == Some(addr) => body.addr = open,
             _ => {}
         })
         .without(|fact| match &fact.body {

@@ -132,7 +132,7 @@ pub fn par(role: Role, server: &str, arm: ParArm, status: u16, error: &str, desc
         role,
         server: t(server),
         endpoint: t(&format!("{server}/oauth/par")),
-        addr: None,
+        addr: Some(ip(if role == Role::Target { PDS_V4 } else { REF_V4 })),
         arm,
         client: t(client),
         client_id: t(&if arm == ParArm::CacheBusted { format!("{client}?pdsdoctor=1") } else { client.to_owned() }),

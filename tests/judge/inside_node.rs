@@ -294,6 +294,26 @@ fn the_directory_counts_too() {
     assert!(!cause.summary.contains("ogins to"), "{}", cause.summary);
 }
 
+/// What is wrong towards every far host is one thing, and a login is what people notice.
+#[test]
+fn several_far_hosts_are_one_cause() {
+    let far_directory = |world: World| {
+        world.there(&container(), |fact| {
+            if let FactBody::Connect(body) = &mut fact.body
+                && body.host.as_str() == DIRECTORY
+                && body.addr.is_ipv4()
+            {
+                fact.took_ms = 400;
+            }
+        })
+    };
+    let judged = far_directory(first_field_report()).finds(Code::NodeHe250ms, Impact::Broken, Confidence::Confirmed);
+    let causes = &judged.diagnosis.causes;
+    assert_eq!(causes.iter().filter(|cause| cause.code == Code::NodeHe250ms).count(), 1, "{}", judged.show());
+    assert_eq!(causes[0].scope.host.as_deref(), Some(APP));
+    assert!(causes[0].seen.iter().any(|line| line.contains(DIRECTORY)), "{}", judged.show());
+}
+
 /// The setting goes where this PDS has its settings, and what is there stays.
 #[test]
 fn the_place_of_the_setting() {

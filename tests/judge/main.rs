@@ -1,6 +1,7 @@
 //! The judging half, on runs that no network made: every cause, its healthy twin, its look-alikes.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+mod busy;
 mod catalogue;
 mod change;
 mod facts;

@@ -49,12 +49,12 @@ const BASE: u64 = 90;
 /// What the PDS makes of each host.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
-    app: Fetch,
-    own: Fetch,
-    near: Fetch,
-    far: Fetch,
-    v4: Fetch,
-    v6: Fetch,
+    pub(crate) app: Fetch,
+    pub(crate) own: Fetch,
+    pub(crate) near: Fetch,
+    pub(crate) far: Fetch,
+    pub(crate) v4: Fetch,
+    pub(crate) v6: Fetch,
 }
 
 /// Everything is reached, the far ones after four round trips.
@@ -392,7 +392,7 @@ fn its_own_name() {
             fact.took_ms = 4_000;
         }
     });
-    cut.finds(Code::NatHairpin, Impact::Risk, Confidence::Confirmed);
+    cut.clone().finds(Code::NatHairpin, Impact::Risk, Confidence::Confirmed);
     // A private address of its own is refused at once: local DNS does that, and it works.
     sees(Seen { own: Bare(4), ..GOOD }).is_well();
     // Nothing gets out, or a certificate is bad for everybody: not the router's doing.
@@ -409,4 +409,21 @@ fn its_own_name() {
         own: Bare(10_010),
     };
     sees(slow).never_says(Code::NatHairpin);
+    // A silence on a way that loses packets: one connection took a second longer, which is a lost one sent again.
+    let lossy = cut.each(|fact| {
+        if matches!(&fact.body, FactBody::Connect(body) if body.role == Role::Target && body.addr == ip(PDS_V6)) {
+            fact.took_ms += 1_000;
+        }
+    });
+    lossy.never_says(Code::NatHairpin);
+}
+
+/// Silence towards the host on IPv6 only is no proof where the one on IPv4 only was late as well.
+#[test]
+fn a_hole_takes_a_prompt_contrast() {
+    let late = Seen { near: Reached(3_275), far: Reached(4_150), app: Reached(3_310), v4: Reached(3_050), ..GOOD };
+    sees(Seen { v6: Bare(10_010), ..late }).never_says(Code::V6BlackholeEgress);
+    let judged = sees(Seen { v4: Reached(3_050), ..ULA }).judge();
+    let hole = judged.diagnosis.causes.iter().find(|cause| cause.code == Code::V6BlackholeEgress);
+    assert!(hole.is_none_or(|cause| cause.confidence < Confidence::Confirmed), "{}", judged.show());
 }

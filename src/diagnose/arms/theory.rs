@@ -203,13 +203,14 @@ pub fn cheapest(fitting: &[Theory]) -> impl Iterator<Item = Theory> + '_ {
     fitting.iter().copied().take_while(move |theory| Some(theory.cost) == least)
 }
 
-/// The most that is allowed for a busy machine: with Node's shorter timer it would else be taken for the longer one.
+/// The most that a fetch that went well is taken to show of a busy machine: the host may also be far away, and with
+/// Node's shorter timer it would else be taken for the longer one.
 const NOISE_MS: u64 = 150;
 
-/// How long the quickest fetch that went well took: a machine that needs this for what is near may need it for a
-/// failure.
+/// How long a failure may have been held up by a busy machine: as long as the request without a fetch was, or as the
+/// quickest fetch that went well took.
 fn noise(arms: &Arms<'_>) -> u64 {
-    arms.reached().map(|arm| arm.spent).min().unwrap_or(0).min(NOISE_MS)
+    arms.reached().map(|arm| arm.spent).min().unwrap_or(0).min(NOISE_MS).max(arms.held_up)
 }
 
 /// What the theory supposes, if it fits; nothing if it does not.

@@ -21,7 +21,7 @@ use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Line, Seen, host_of},
     hidden::hidden,
-    par_stage::{FetchFailure, Refusal, Stage},
+    par_stage::{AT_ONCE_MS, FetchFailure, Refusal, Stage},
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -157,20 +157,26 @@ fn judge_client(evidence: &Evidence<'_>, client: &str, found: &mut Found) {
         }
     };
     if !got {
-        found.cause(not_obtained(evidence, main, named.as_ref()));
+        // What fails at once may be the PDS's own refusal, which the others need not meet.
+        let took_its_time = matches!(
+            main.stage,
+            Stage::DocumentNotObtained(FetchFailure::AttemptCap | FetchFailure::Slow | FetchFailure::Silence)
+        );
+        found.cause(match named.as_ref().filter(|_| took_its_time && evidence.passed_otherwise(client)) {
+            Some(named) => now_and_then(
+                not_obtained(evidence, main, None),
+                "the PDS reached the same host twice at the same time",
+                named,
+            ),
+            None => not_obtained(evidence, main, named.as_ref()),
+        });
         theories(evidence, main, found);
         return;
     }
     // The application's own request fails where the other one passed: not always, but it happens.
     if let Some(named) = named.as_ref().filter(|named| named.stage.obtained_document() == Some(false)) {
-        let mut cause = not_obtained(evidence, named, None);
-        cause.impact = Impact::Degraded;
-        cause.confidence = cause.confidence.min(Confidence::Likely);
-        cause = cause
-            .saw("with a cache-busting query the PDS did fetch it, at the same time: it fails now and then")
-            .against([main.target.id()])
-            .settle("the same check a few times more");
-        found.cause(cause);
+        let cause = not_obtained(evidence, named, None);
+        found.cause(now_and_then(cause, "with a cache-busting query the PDS did fetch it, at the same time", main));
         return;
     }
     let refusals = [busted.as_ref(), named.as_ref()].into_iter().flatten().find_map(|arm| refused(evidence, arm));
@@ -179,13 +185,30 @@ fn judge_client(evidence: &Evidence<'_>, client: &str, found: &mut Found) {
         None => {
             let ids: Vec<FactId> = [&busted, &named].into_iter().flatten().map(|arm| arm.target.id()).collect();
             let host = host_of(client).unwrap_or_default();
+            let failed = evidence
+                .all_pars()
+                .iter()
+                .find(|seen| seen.body.client.as_str() == client && evidence.is_bad_moment(seen));
+            let but = failed.map_or(String::new(), |_| {
+                format!("; one try of three failed, at a PDS that was held up for {} ms", evidence.held_up())
+            });
             found.rule_out(
                 Code::OauthClientMetadataEgress,
-                format!("the PDS fetched the client metadata of {host}"),
-                ids,
+                format!("the PDS fetched the client metadata of {host}{but}"),
+                ids.into_iter().chain(failed.map(Seen::id)),
             );
         }
     }
+}
+
+/// What went well speaks against what failed.
+fn now_and_then(mut cause: Cause, well: &str, passed: &Arm<'_>) -> Cause {
+    cause.impact = Impact::Degraded;
+    cause.confidence = cause.confidence.min(Confidence::Likely);
+    cause
+        .saw(format!("{well}: it fails now and then"))
+        .against([passed.target.id()])
+        .settle("the same check a few times more")
 }
 
 pub(super) fn client_host(client: &str) -> String {
@@ -275,7 +298,7 @@ fn not_obtained(evidence: &Evidence<'_>, main: &Arm<'_>, named: Option<&Arm<'_>>
         None => (Code::LoginParFails, Confidence::Possible),
     };
     let spent = spent(evidence, main);
-    let reading = reading(evidence, &main.stage, &host);
+    let reading = reading(evidence, &main.stage, spent, &host);
     let summary = match code {
         Code::OauthClientMetadataEgress => {
             format!(
@@ -362,11 +385,16 @@ fn not_obtained(evidence: &Evidence<'_>, main: &Arm<'_>, named: Option<&Arm<'_>>
     cause
 }
 
-/// Node caps every attempt but the last: a host with one address knows no cap, whatever the time.
-fn reading(evidence: &Evidence<'_>, stage: &Stage, host: &str) -> Stage {
+/// Node caps every attempt but the last: a host with one address knows no cap, whatever the time. And a machine that
+/// is held up may take as long for what it fails at once.
+fn reading(evidence: &Evidence<'_>, stage: &Stage, spent: u64, host: &str) -> Stage {
     let one = evidence.addresses(host).len() == 1;
+    let may_be_at_once = spent.saturating_sub(evidence.held_up()) < AT_ONCE_MS;
     match stage {
         Stage::DocumentNotObtained(FetchFailure::AttemptCap) if one => Stage::DocumentNotObtained(FetchFailure::AtOnce),
+        Stage::DocumentNotObtained(FetchFailure::AttemptCap) if may_be_at_once => {
+            Stage::DocumentNotObtained(FetchFailure::Soon)
+        }
         other => other.clone(),
     }
 }

@@ -33,6 +33,9 @@ pub(super) fn time_line(stage: &Stage, spent: u64) -> Option<String> {
         FetchFailure::AtOnce => format!(
             "the fetch failed after {spent} ms, without waiting: no route, a failing resolver, a private address in its answer, or an untrusted certificate"
         ),
+        FetchFailure::Soon => format!(
+            "the fetch failed after {spent} ms at a PDS too busy for that time to say much: at once (no route, a failing resolver), or by Node's limit of 250 ms for every address but the last"
+        ),
         FetchFailure::Slow => format!("the fetch failed after {spent} ms: a resolver or a gateway gave up"),
         _ => return None,
     })
@@ -84,6 +87,7 @@ pub(super) fn remedies(evidence: &Evidence<'_>, code: Code, stage: &Stage, clien
     );
     match stage {
         Stage::DocumentNotObtained(FetchFailure::AttemptCap) => vec![longer, repair_v6, look],
+        Stage::DocumentNotObtained(FetchFailure::Soon) => vec![look, longer, repair_v6],
         Stage::DocumentNotObtained(FetchFailure::NameNotFound) => vec![
             Remedy::new(
                 "Give the PDS's container a resolver that knows the name",

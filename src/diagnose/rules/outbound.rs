@@ -83,7 +83,8 @@ fn explain(evidence: &Evidence<'_>, app: &Arm<'_>, arms: &Arms<'_>, theories: &[
     let alone = codes.len() == 1;
     // Where the same was tried from where the PDS is, that is the measurement that settles it: rules of the inside judge.
     let inside = evidence.inside();
-    let tried = !inside.connects_to(&inside.place(), &app.host).is_empty();
+    let tried = !inside.connects_to(&inside.place(), &app.host).is_empty()
+        || inside.questions().any(|seen| seen.body.name.as_str() == app.host);
     if tried && (!alone || inside.pds().is_some()) {
         return;
     }
@@ -145,7 +146,8 @@ fn confidence(evidence: &Evidence<'_>, code: Code, app: &Arm<'_>, arms: &Arms<'_
                 && controlled(ParArm::Ipv6Only).is_some_and(|arm| arm.got.at_once())
         }
         Code::V6BlackholeEgress => {
-            reached(ParArm::Ipv4Only) && controlled(ParArm::Ipv6Only).is_some_and(|arm| arm.got.silent())
+            arms.get(ParArm::Ipv4Only).is_some_and(Arm::is_prompt)
+                && controlled(ParArm::Ipv6Only).is_some_and(|arm| arm.got.silent())
         }
         // Hosts of different operators and the PDS itself, and no resolver but the PDS's own denies them.
         Code::DnsContainerResolverDead => {
@@ -281,7 +283,7 @@ fn flaky(evidence: &Evidence<'_>, app: &Arm<'_>, arms: &Arms<'_>, found: &mut Fo
 /// IPv6 into silence, where no failed login is put down to it.
 fn hole(evidence: &Evidence<'_>, arms: &Arms<'_>, found: &mut Found) {
     let (Some(v6), Some(v4)) = (arms.get(ParArm::Ipv6Only), arms.get(ParArm::Ipv4Only)) else { return };
-    if !v6.got.silent() || v4.got != Got::Reached || v6.control.is_none() {
+    if !v6.got.silent() || !v4.is_prompt() || v6.control.is_none() {
         return;
     }
     // Where IPv6 comes first, Node wastes one of its timers on every new connection.

@@ -10,7 +10,7 @@ use pdsdoctor_probes::{
 use super::{Found, Rule};
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy, Scope,
-    arms::{self, Arms, Got},
+    arms::{self, Arm, Arms, Got},
     evidence::{Evidence, Line, host_of},
     par_stage::{FetchFailure, Refusal, Stage},
 };
@@ -115,10 +115,6 @@ fn turned_away(evidence: &Evidence<'_>, client: &str) -> Option<Cause> {
     )
 }
 
-/// A fetch that took longer than this was held up by something else, a clogged resolver say, and so may be the one
-/// about the own name, which is not waited for longer than 4 s.
-const PROMPT_MS: u64 = 2_000;
-
 /// Everybody reaches the PDS but itself (failure catalogue no. 27).
 fn hairpin(evidence: &Evidence<'_>) -> Option<Cause> {
     let (seen, stage) = evidence.par(Role::Target, None, ParArm::OwnUrl)?;
@@ -155,11 +151,21 @@ fn hairpin(evidence: &Evidence<'_>) -> Option<Cause> {
     }
     let arms = Arms::new(evidence);
     let logins = evidence.clients();
-    let reached = logins
+    let reached: Vec<_> = logins
         .iter()
         .filter_map(|client| arms::login(evidence, client))
         .chain(arms.egress.iter().cloned())
-        .find(|arm| arm.got == Got::Reached && arm.spent <= PROMPT_MS)?;
+        .filter(|arm| arm.got == Got::Reached)
+        .collect();
+    // Nor is one silence of a path that loses packets anything but that.
+    if matches!(stage, Stage::NoRoute(_)) && evidence.loses_packets() {
+        return None;
+    }
+    // What holds up others may hold up the one about the own name, which is not waited for longer than 4 s.
+    if !reached.iter().all(Arm::is_prompt) {
+        return None;
+    }
+    let reached = reached.first()?;
     let there = evidence.reference().and_then(|_| evidence.par(Role::Reference, None, ParArm::OwnUrl));
     let there = there.filter(|(_, stage)| stage.reached_host() == Some(true));
     let confirmed = sure && there.is_some() && evidence.reference_is_strong();

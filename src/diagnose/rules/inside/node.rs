@@ -2,7 +2,7 @@
 //! of Node's own algorithm (docs/node-model.md) says what this Node makes of those times, and what it would make of them
 //! with a remedy. What the PDS itself was seen to do is set beside it.
 
-use std::net::IpAddr;
+use std::{cmp::Reverse, net::IpAddr};
 
 use pdsdoctor_probes::fact::{ConnectFact, Family, Role};
 
@@ -26,6 +26,7 @@ pub(in crate::diagnose::rules) const RULE: Rule = Rule {
 };
 
 fn judge(evidence: &Evidence<'_>, found: &mut Found) {
+    let mut failing: Vec<(Role, Cause)> = Vec::new();
     for host in situation::hosts(evidence) {
         let Some(story) = situation::of(evidence, &host) else { continue };
         let seen = Seen {
@@ -34,9 +35,9 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
             hidden: hidden(evidence, &host),
         };
         match mechanism(evidence, &story) {
-            Some(mechanism) => found.cause(cause(evidence, &story, &mechanism, &seen)),
+            Some(mechanism) => failing.push((story.role, cause(evidence, &story, &mechanism, &seen))),
             None if seen.experiment.shows_the_timer() => {
-                found.cause(cause(evidence, &story, &Mechanism::Unforeseen, &seen));
+                failing.push((story.role, cause(evidence, &story, &Mechanism::Unforeseen, &seen)));
             }
             None if story.works() == Some(true) && seen.experiment.fails() != Some(true) => found.rule_out(
                 Code::NodeHe250ms,
@@ -50,6 +51,32 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
             None => {}
         }
     }
+    // What is wrong here is wrong towards every host that is far away: one cause. A login is what people notice.
+    failing.sort_by_key(|(role, cause)| (Reverse(cause.impact), *role != Role::Client, Reverse(cause.confidence)));
+    let mut by_code: Vec<Vec<(Role, Cause)>> = Vec::new();
+    for (role, cause) in failing {
+        match by_code.iter_mut().find(|group| group.iter().any(|(_, other)| other.code == cause.code)) {
+            Some(group) => group.push((role, cause)),
+            None => by_code.push(vec![(role, cause)]),
+        }
+    }
+    found.causes.extend(by_code.into_iter().filter_map(as_one));
+}
+
+/// The same at several hosts: the first, with the others in its words.
+fn as_one(group: Vec<(Role, Cause)>) -> Option<Cause> {
+    let clients = group.iter().filter(|(role, _)| *role == Role::Client).count();
+    let several = group.len() > 1;
+    let mut group = group.into_iter();
+    let (role, mut cause) = group.next()?;
+    // One application's login keeps its name; several hosts are the PDS as a whole.
+    if several && (clients > 1 || role != Role::Client) {
+        cause.scope.host = None;
+    }
+    for (_, other) in group {
+        cause = cause.saw(format!("so it is with another host. {}", other.summary)).because(other.because);
+    }
+    Some(cause)
 }
 
 /// What was seen of the PDS itself, beside the model.

@@ -1,0 +1,86 @@
+//! How quick the target is where nothing is wrong: what times of its own fetches are measured against.
+
+use pdsdoctor_probes::{
+    fact::Role,
+    par_fact::{ParArm, ParFact},
+};
+
+use super::{
+    arms::{self, Lookup},
+    evidence::{Evidence, Seen, host_of},
+    par_stage::{FetchFailure, Stage},
+};
+
+/// A PDS that is held up this long where nothing is to be fetched may be held up past one of Node's timers (250 ms),
+/// which then ends a connection attempt that had come about.
+const BUSY_MS: u64 = 100;
+
+/// No machine that answers at all is held up longer than this: a second is what a lost packet costs.
+const HELD_UP_MOST_MS: u64 = 1_000;
+
+impl Evidence<'_> {
+    /// What a PAR costs beside what the PDS fetches for it: the localhost arm is made to measure that. It too can have a
+    /// bad moment, and then another arm was quicker.
+    pub fn par_base(&self, role: Role) -> u64 {
+        let answered = || self.all_pars().iter().filter(|seen| seen.body.role == role && seen.body.failure.is_none());
+        if !answered().any(|seen| seen.body.arm == ParArm::Localhost) {
+            return 0;
+        }
+        answered().map(Seen::took).min().unwrap_or(0)
+    }
+
+    /// How much longer than it should the target took for the PAR that needs no fetch, in milliseconds: a machine that
+    /// is so busy, this one or the PDS's, may hold up any other one as long. TCP and TLS take a round trip each, and
+    /// the request as long as the quickest one over an open connection.
+    pub fn held_up(&self) -> u64 {
+        let Some((localhost, _)) = self.par(Role::Target, None, ParArm::Localhost) else { return 0 };
+        let lines = self.target_lines();
+        let Some(line) = lines.iter().find(|line| Some(line.addr) == localhost.body.addr) else { return 0 };
+        let connect = line.connect.filter(|seen| seen.body.failure.is_none()).map(|seen| seen.took());
+        let handshake = line.tls.filter(|seen| seen.body.failure.is_none()).map(|seen| seen.took());
+        let answered = [line.health, line.describe].into_iter().flatten().filter(|seen| seen.body.failure.is_none());
+        match (connect.into_iter().chain(handshake).min(), answered.map(|seen| seen.took()).min()) {
+            (Some(round_trip), Some(exchange)) => {
+                let base = self.par_base(Role::Target);
+                base.saturating_sub(2 * round_trip + exchange).min(HELD_UP_MOST_MS)
+            }
+            _ => 0,
+        }
+    }
+
+    /// A login that one of Node's timers ended, between two other fetches from the same host that went well, at a PDS
+    /// that was held up at the time: a bad moment, and not the state of its network.
+    pub fn is_bad_moment(&self, seen: &Seen<'_, ParFact>) -> bool {
+        seen.body.role == Role::Target
+            && seen.body.arm == ParArm::CacheBusted
+            && self.stage_of(*seen) == Stage::DocumentNotObtained(FetchFailure::AttemptCap)
+            && self.held_up() >= BUSY_MS
+            && self.passed_otherwise(&seen.body.client)
+    }
+
+    /// The PDS got the document when it was asked for as applications do, which may be a copy that it kept, and reached
+    /// its host for a DID as well.
+    pub fn passed_otherwise(&self, client: &str) -> bool {
+        let named = self.par(Role::Target, Some(client), ParArm::AsNamed);
+        let host = host_of(client);
+        named.is_some_and(|(_, stage)| stage.obtained_document() == Some(true))
+            && host.is_some_and(|host| matches!(arms::did_web(self, &host), Some(Lookup::Reached(_))))
+    }
+
+    /// Packets between this machine and the target get lost: a connection or a small exchange took a second longer than
+    /// the quickest of its kind, which is what the sender waits before it sends again (RFC 6298, section 2.1).
+    pub fn loses_packets(&self) -> bool {
+        const RETRANSMITTED_MS: u64 = 1_000;
+        let lines = self.target_lines();
+        let connects = lines.iter().filter_map(|line| line.connect).filter(|seen| seen.body.failure.is_none());
+        let small = lines.iter().filter_map(|line| line.health).filter(|seen| seen.body.failure.is_none());
+        let late = |mut times: Vec<u64>| {
+            times.sort_unstable();
+            times.first().zip(times.last()).is_some_and(|(quickest, slowest)| slowest - quickest >= RETRANSMITTED_MS)
+        };
+        let all =
+            self.all_connects().iter().filter(|seen| seen.body.role == Role::Target && seen.body.failure.is_none());
+        late(connects.map(|seen| seen.took()).chain(all.map(|seen| seen.took())).collect())
+            || late(small.map(|seen| seen.took()).collect())
+    }
+}
