@@ -83,6 +83,8 @@ pub struct Arm<'a> {
     pub spent: u64,
     /// It cannot have spent more: the whole less what the network alone takes. What ended by a timer took that long.
     pub at_most: u64,
+    /// By how much tries of this same fetch that failed alike differed, in milliseconds: the rest is the machine's.
+    pub spread: u64,
     /// How many addresses of each family the host publishes.
     pub published: (usize, usize),
     /// The fact that shows that the host is there for others.
@@ -98,6 +100,7 @@ impl Arm<'_> {
         if !self.got.is_bare() {
             return;
         }
+        self.spread = self.spread.max(at_most.abs_diff(self.at_most));
         self.at_most = self.at_most.min(at_most);
         if self.at_most < self.spent {
             self.spent = self.at_most;
@@ -211,19 +214,24 @@ pub fn login<'a>(evidence: &Evidence<'a>, client: &str) -> Option<Arm<'a>> {
     Some(arm)
 }
 
-/// The request for the `did:web` of a client's host, which goes to the same place by another way.
+/// The requests for the `did:web` of a client's host, which go to the same place by another way: one that came
+/// through, else the quickest failure.
 pub fn did_web(evidence: &Evidence<'_>, host: &str) -> Option<Lookup> {
-    // An old PDS asks who we are before it resolves anything: a DID that nobody has shows which it is.
-    let old = |id: Option<&Lookup>| id.is_none();
     let of_host = |url: &str| url.ends_with(&format!("?did=did:web:{host}"));
-    let seen =
-        evidence.http(Role::Target, HttpPurpose::ProxyDidWeb).into_iter().find(|seen| of_host(&seen.body.url))?;
-    match seen.body.status {
+    let seen = evidence.http(Role::Target, HttpPurpose::ProxyDidWeb);
+    let seen = seen.iter().filter(|seen| of_host(&seen.body.url));
+    // An old PDS asks who we are before it resolves anything: a DID that nobody has shows which it is.
+    let is_old = plc(evidence).is_none();
+    let all = seen.filter_map(|seen| match seen.body.status {
         Some(400) if mentions(seen.body.content.as_ref(), "proxy did") => Some(Lookup::Reached(seen.id())),
         Some(500) => Some(Lookup::Failed(seen.id(), at_most(evidence, seen.took()))),
-        Some(401) if !old(plc(evidence).as_ref()) => Some(Lookup::Reached(seen.id())),
+        Some(401) if !is_old => Some(Lookup::Reached(seen.id())),
         _ => None,
-    }
+    });
+    all.min_by_key(|lookup| match lookup {
+        Lookup::Reached(_) => 0,
+        Lookup::Failed(_, at_most) => *at_most,
+    })
 }
 
 fn plc(evidence: &Evidence<'_>) -> Option<Lookup> {
@@ -271,6 +279,7 @@ fn build<'a>(evidence: &Evidence<'a>, seen: Seen<'a, ParFact>, stage: &Stage) ->
         got: Got::of(stage, kind)?,
         spent: seen.took().saturating_sub(evidence.par_base(Role::Target)),
         at_most: at_most(evidence, seen.took()),
+        spread: 0,
         published: published(evidence, kind, &host),
         control: by_reference.or_else(from_here),
         same_question,

@@ -29,10 +29,15 @@ impl Evidence<'_> {
         answered().map(Seen::took).min().unwrap_or(0)
     }
 
-    /// How much longer than it should the target took for the PAR that needs no fetch, in milliseconds: a machine that
-    /// is so busy, this one or the PDS's, may hold up any other one as long. TCP and TLS take a round trip each, and
-    /// the request as long as the quickest one over an open connection.
+    /// How long a busy machine, this one or the PDS's, may have held up any PAR at the target beyond the quickest, in
+    /// milliseconds.
     pub fn held_up(&self) -> u64 {
+        self.held_up_without_a_fetch().max(self.held_up_at_home()).min(HELD_UP_MOST_MS)
+    }
+
+    /// How much longer than it should the target took for the PAR that needs no fetch: TCP and TLS take a round trip
+    /// each, and the request as long as the quickest one over an open connection.
+    fn held_up_without_a_fetch(&self) -> u64 {
         let Some((localhost, _)) = self.par(Role::Target, None, ParArm::Localhost) else { return 0 };
         let lines = self.target_lines();
         let Some(line) = lines.iter().find(|line| Some(line.addr) == localhost.body.addr) else { return 0 };
@@ -40,9 +45,16 @@ impl Evidence<'_> {
         let handshake = line.tls.filter(|seen| seen.body.failure.is_none()).map(|seen| seen.took());
         let answered = [line.health, line.describe].into_iter().flatten().filter(|seen| seen.body.failure.is_none());
         match (connect.into_iter().chain(handshake).min(), answered.map(|seen| seen.took()).min()) {
-            (Some(round_trip), Some(exchange)) => {
-                let base = self.par_base(Role::Target);
-                base.saturating_sub(2 * round_trip + exchange).min(HELD_UP_MOST_MS)
+            (Some(round_trip), Some(exchange)) => self.par_base(Role::Target).saturating_sub(2 * round_trip + exchange),
+            _ => 0,
+        }
+    }
+
+    /// How long the PDS took to fetch from itself, beside the other requests: there is no way to go.
+    fn held_up_at_home(&self) -> u64 {
+        match self.par(Role::Target, None, ParArm::OwnUrl) {
+            Some((seen, stage)) if stage.reached_host() == Some(true) => {
+                seen.took().saturating_sub(self.par_base(Role::Target))
             }
             _ => 0,
         }

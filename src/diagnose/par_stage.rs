@@ -208,6 +208,11 @@ pub fn stage(fact: &ParFact, took_ms: u64, base_ms: u64) -> Stage {
     }
 }
 
+/// What became of the keys ([`Stage::KeysNotObtained`]): the texts are those of the document.
+pub fn keys_failure(text: &str, spent: u64) -> Stage {
+    after_prefix(text, spent)
+}
+
 /// The reference PDS: `Unable to obtain client metadata for "URL"<suffix>`.
 fn after_prefix(text: &str, spent: u64) -> Stage {
     let suffix = text.rsplit_once("\": ").map_or("", |(_, suffix)| suffix).trim();

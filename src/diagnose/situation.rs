@@ -443,6 +443,8 @@ pub struct Observed<'a> {
     pub spent_ms: u64,
     /// It gave no reason, which is what it does when no connection came about in time.
     pub bare: bool,
+    /// How long a busy machine held up a request without a fetch ([`Evidence::held_up`]).
+    held_up_ms: u64,
 }
 
 /// What the PDS itself made of the host. The request that no copy can answer says what is true now.
@@ -457,11 +459,12 @@ pub fn observed<'a>(evidence: &Evidence<'a>, host: &str) -> Option<Observed<'a>>
         let obtained = stage.obtained_document().filter(|obtained| *obtained).or(reached).or(stage.obtained_document());
         use FetchFailure::{AtOnce, AttemptCap, Silence, Slow};
         let bare = matches!(stage, Stage::DocumentNotObtained(AtOnce | AttemptCap | Silence | Slow));
-        Some(Observed { seen, client, obtained: obtained?, spent_ms: seen.took().saturating_sub(base), bare })
+        let spent_ms = seen.took().saturating_sub(base);
+        Some(Observed { seen, client, obtained: obtained?, spent_ms, bare, held_up_ms: evidence.held_up() })
     })
 }
 
-/// How much later than predicted a PDS may be seen to answer: the way to it, twice, and a busy machine.
+/// How much later than predicted a PDS may be seen to answer: the way to it, twice. A busy machine may add to it.
 const OBSERVED_LATE_MS: u64 = 200;
 /// How much earlier: the request without a fetch, by which its own time is measured, may have been a slow one.
 const OBSERVED_EARLY_MS: u64 = 60;
@@ -470,7 +473,8 @@ impl Observed<'_> {
     /// It failed when, and as, the model says.
     pub fn agrees(&self, predicted: &Prediction) -> bool {
         let (from, to) = predicted.took();
-        let span = from.saturating_sub(OBSERVED_EARLY_MS)..=to + OBSERVED_LATE_MS;
+        let early = OBSERVED_EARLY_MS + self.held_up_ms;
+        let span = from.saturating_sub(early)..=to + OBSERVED_LATE_MS + self.held_up_ms;
         !self.obtained && !predicted.works() && self.bare && span.contains(&self.spent_ms)
     }
 }

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use pdsdoctor_probes::{
     fact::{Family, ProbeName, Role},
-    http_fact::HttpPurpose,
+    http_fact::{HttpFact, HttpPurpose},
     limits,
     outside::{
         fetch,
@@ -14,12 +14,12 @@ use pdsdoctor_probes::{
     },
     par_fact::ParFact,
 };
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{sync::watch, task::JoinSet, time::Instant};
 
 use super::{
     Context,
     addresses::addresses,
-    clients::{Clients, https_host},
+    clients::{Client, Clients, https_host},
     random,
 };
 use crate::{
@@ -30,6 +30,11 @@ use crate::{
 /// A login that the PDS has not answered this long after it answered the request for which it fetches nothing is
 /// not going well: a fetch over 300 ms takes four round trips, 1.2 s.
 pub(super) const OVERDUE: Duration = Duration::from_millis(1_500);
+
+/// How often the failing look-up at the application's host is timed again, at most,
+const TIMED_AGAIN: usize = 3;
+/// and for how long: a silent host would cost its limit each time.
+const TIMING: Duration = Duration::from_millis(1_000);
 
 /// A handle that is not the target's own and is there as long as the network is: its AppView's.
 const FOREIGN_HANDLE: &str = "bsky.app";
@@ -65,11 +70,11 @@ impl Decision {
     }
 }
 
-/// The PDS did not get the document, or whoever stands before it gave up waiting.
+/// The PDS did not get the document or its keys, or whoever stands before it gave up waiting.
 pub(super) fn has_failed(answer: &ParFact) -> bool {
     // The time does not matter for this question.
     match stage(answer, 0, 0) {
-        Stage::DocumentNotObtained(_) | Stage::NoRoute(_) => true,
+        Stage::DocumentNotObtained(_) | Stage::KeysNotObtained | Stage::NoRoute(_) => true,
         Stage::NotAPds => answer.status == Some(504),
         _ => false,
     }
@@ -110,7 +115,21 @@ pub(super) async fn examine(
             futures_util::future::join_all(hosts.iter().map(|host| look(context, &host.url))).await;
         }
     };
-    tokio::join!(pars, from_here, lookups(context, clients, role, pds));
+    let (_, (), failed_soon) = tokio::join!(pars, from_here, lookups(context, clients, role, pds));
+    if failed_soon {
+        time_again(context, clients, pds).await;
+    }
+}
+
+/// The look-up at the application's host again, now that the PDS has nothing else to do for us: how quickly it can
+/// fail. All of them at once hold each other up, and then a failure at once takes as long as one by Node's timer.
+async fn time_again(context: &Arc<Context>, clients: &Clients, pds: (&str, IpAddr)) {
+    let started = Instant::now();
+    for _ in 0..TIMED_AGAIN {
+        if !look_up_app(context, clients, pds).await || started.elapsed() >= TIMING {
+            return;
+        }
+    }
 }
 
 /// The host as this machine sees it: is it there, and which families has it?
@@ -133,39 +152,50 @@ async fn look(context: &Arc<Context>, url: &str) {
 }
 
 /// What the PDS looks up for anybody: a DID at the PLC directory, one at the application's host, a foreign handle.
-async fn lookups(context: &Arc<Context>, clients: &Clients, role: Role, (origin, addr): (&str, IpAddr)) {
-    let net = &context.net;
-    let proxied = |purpose, did: String| async move {
-        // The PDS takes no notice of the query; whoever reads the fact does.
-        let url = format!("{origin}{NO_METHOD}?did={did}");
-        let request = fetch::Request { role, purpose, url: &url, addr, limit: limits::LOOKUP };
-        fetch::get_proxied(net, ProbeName::Par, &request, &format!("{did}#pdsdoctor")).await;
-    };
+/// Whether the application's failed soon.
+async fn lookups(context: &Arc<Context>, clients: &Clients, role: Role, pds: (&str, IpAddr)) -> bool {
     let third_parties = !context.options.no_third_party;
     let plc = async {
         if third_parties {
-            proxied(HttpPurpose::ProxyPlc, nobodys_did()).await;
+            look_up(context, role, HttpPurpose::ProxyPlc, nobodys_did(), pds).await;
         }
     };
-    let app = clients.all.iter().find_map(|client| https_host(&client.id).filter(|(_, port)| *port == 443));
-    // The PDS keeps what it finds there; where it cannot fetch from the host, that is nothing.
-    let web = async {
-        if let Some((host, _)) = app
-            && role == Role::Target
-            && context.login_failed.made().await
-        {
-            proxied(HttpPurpose::ProxyDidWeb, format!("did:web:{host}")).await;
-        }
-    };
+    let web =
+        async { role == Role::Target && context.login_failed.made().await && look_up_app(context, clients, pds).await };
     let handle = async {
         if third_parties {
+            let (origin, addr) = pds;
             let url = format!("{origin}/xrpc/com.atproto.identity.resolveHandle?handle={FOREIGN_HANDLE}");
             let purpose = HttpPurpose::ResolveHandle;
             let request = fetch::Request { role, purpose, url: &url, addr, limit: limits::LOOKUP };
-            fetch::get(net, ProbeName::Par, &request).await;
+            fetch::get(&context.net, ProbeName::Par, &request).await;
         }
     };
-    tokio::join!(plc, web, handle);
+    let ((), failed_soon, ()) = tokio::join!(plc, web, handle);
+    failed_soon
+}
+
+/// The `did:web` of the first application's host; whether it failed, and soon. The PDS keeps what it finds there, and
+/// where it cannot fetch from the host, that is nothing.
+async fn look_up_app(context: &Context, clients: &Clients, pds: (&str, IpAddr)) -> bool {
+    let https = |client: &Client| https_host(&client.id).filter(|(_, port)| *port == 443);
+    let Some((host, _)) = clients.all.iter().find_map(https) else { return false };
+    let started = Instant::now();
+    let seen = look_up(context, Role::Target, HttpPurpose::ProxyDidWeb, format!("did:web:{host}"), pds).await;
+    seen.status == Some(500) && started.elapsed() < TIMING
+}
+
+async fn look_up(
+    context: &Context,
+    role: Role,
+    purpose: HttpPurpose,
+    did: String,
+    (origin, addr): (&str, IpAddr),
+) -> HttpFact {
+    // The PDS takes no notice of the query; whoever reads the fact does.
+    let url = format!("{origin}{NO_METHOD}?did={did}");
+    let request = fetch::Request { role, purpose, url: &url, addr, limit: limits::LOOKUP };
+    fetch::get_proxied(&context.net, ProbeName::Par, &request, &format!("{did}#pdsdoctor")).await
 }
 
 /// A well-formed `did:plc` (24 characters of base32) that nobody has.

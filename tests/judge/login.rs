@@ -330,3 +330,42 @@ fn a_client_document_that_is_another_kind_of_page() {
         })
         .finds(Code::AppClientMetadataBroken, Impact::Broken, Confidence::Confirmed);
 }
+
+/// The document is read and its keys, mostly of another host, are not fetched: the way out again, and no old PDS.
+#[test]
+fn the_keys_of_the_application() {
+    let says = |host: &str, suffix: &str| {
+        format!("Unable to obtain jwks from \"https://{host}/keys.json\" for \"{CLIENT}\"{suffix}")
+    };
+    let named = |world: World, role, text: &str, took| {
+        world.par(role, ParArm::AsNamed, (400, "invalid_client_metadata", text), took)
+    };
+    let elsewhere = says("keys.example.org", "");
+    let cut_off = || named(healthy(), Role::Target, &elsewhere, 10_150);
+    let judged = cut_off().finds(Code::OauthClientMetadataEgress, Impact::Broken, Confidence::Confirmed);
+    let cause = &judged.diagnosis.causes[0];
+    assert!(cause.summary.contains("keys from keys.example.org"), "{}", cause.summary);
+    assert_eq!(cause.scope.host.as_deref(), Some(APP));
+    assert!(cause.seen.iter().any(|line| line.contains("whole 10 s")), "{}", judged.show());
+    let steps: Vec<&str> = cause.remedies.iter().flat_map(|remedy| &remedy.steps).map(String::as_str).collect();
+    assert!(steps.iter().any(|step| step.contains("https://keys.example.org/keys.json")), "{steps:?}");
+    assert!(!steps.iter().any(|step| step.contains("pdsadmin update")), "{steps:?}");
+    cut_off().with_entryway().finds(Code::OauthClientMetadataEgress, Impact::Broken, Confidence::Likely);
+    cut_off().without_reference().finds(Code::LoginParFails, Impact::Broken, Confidence::Possible);
+    // The host that gave the document cannot be out of reach.
+    let same = says(APP, ": Not Found");
+    named(healthy(), Role::Target, &same, 200).finds(
+        Code::OauthClientMetadataEgress,
+        Impact::Broken,
+        Confidence::Likely,
+    );
+    // Nobody gets them.
+    named(cut_off(), Role::Reference, &elsewhere, 10_100).finds(
+        Code::AppClientMetadataBroken,
+        Impact::Broken,
+        Confidence::Likely,
+    );
+    // A text that names no address is no reason to stumble.
+    let odd = named(healthy(), Role::Target, "Unable to obtain jwks", 200);
+    odd.finds(Code::OauthClientMetadataEgress, Impact::Broken, Confidence::Likely);
+}

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use pdsdoctor_probes::par_fact::ParArm;
 
-use super::{Arm, Arms, Got, Lookup};
+use super::{Arm, Arms, Got, LOOKUP_LIMIT_MS, Lookup};
 use crate::diagnose::{
     Code,
     node_model::{
@@ -207,10 +207,14 @@ pub fn cheapest(fitting: &[Theory]) -> impl Iterator<Item = Theory> + '_ {
 /// Node's shorter timer it would else be taken for the longer one.
 const NOISE_MS: u64 = 150;
 
-/// How long a failure may have been held up by a busy machine: as long as the request without a fetch was, or as the
-/// quickest fetch that went well took.
-fn noise(arms: &Arms<'_>) -> u64 {
-    arms.reached().map(|arm| arm.spent).min().unwrap_or(0).min(NOISE_MS).max(arms.held_up)
+/// Tries that differ by more than this ended differently.
+const SPREAD_MOST_MS: u64 = 1_000;
+
+/// How long a failure may have been held up by a busy machine: as long as the request without a fetch was, as the
+/// quickest fetch that went well took, or as tries of the same fetch differed.
+fn noise(app: &Arm<'_>, arms: &Arms<'_>) -> u64 {
+    let quickest = arms.reached().map(|arm| arm.spent).min().unwrap_or(0).min(NOISE_MS);
+    quickest.max(arms.held_up).max(app.spread.min(SPREAD_MOST_MS))
 }
 
 /// What the theory supposes, if it fits; nothing if it does not.
@@ -223,12 +227,13 @@ fn cost(
     did_web: Option<&Lookup>,
 ) -> Option<u32> {
     let mut cost = v6.cost() + fault.cost() + runtime.cost;
+    let noise = noise(app, arms);
     for arm in std::iter::once(app).chain(&arms.egress) {
-        cost += arm_cost(v6, fault, runtime, arm, arms)?;
+        cost += arm_cost(v6, fault, runtime, arm, noise)?;
     }
     // Its own address is not far away, so what is wrong on the way out need not touch it; but it has a name like all
     // others.
-    if fault.is_of_names() && arms.own.as_ref().is_some_and(|own| !fits_names(fault, own, noise(arms))) {
+    if fault.is_of_names() && arms.own.as_ref().is_some_and(|own| !fits_names(fault, own, noise)) {
         return None;
     }
     let is_global = fault != Fault::Nothing && !fault.is_of_app();
@@ -247,7 +252,7 @@ fn cost(
     // DIDs): reached, or tried in earnest, where the guarded one refuses at once.
     let in_earnest = match did_web {
         Some(Lookup::Reached(_)) => true,
-        Some(Lookup::Failed(_, spent)) => *spent >= 1_000,
+        Some(Lookup::Failed(_, spent)) => *spent >= LOOKUP_LIMIT_MS,
         None => false,
     };
     if in_earnest && app.got == Got::Failed(FetchFailure::AtOnce) && fault != Fault::AppPrivate {
@@ -296,17 +301,16 @@ fn fits_names(fault: Fault, arm: &Arm<'_>, noise: u64) -> bool {
 }
 
 /// What the arm costs the theory: the distance that fits best.
-fn arm_cost(v6: V6, fault: Fault, runtime: &Runtime, arm: &Arm<'_>, arms: &Arms<'_>) -> Option<u32> {
+fn arm_cost(v6: V6, fault: Fault, runtime: &Runtime, arm: &Arm<'_>, noise: u64) -> Option<u32> {
     let is_app = arm.arm.is_login();
     let fault = if fault.is_of_app() && !is_app { Fault::Nothing } else { fault };
     match fault {
         Fault::NamesFail | Fault::AppNameFails | Fault::NamesSilent | Fault::NamesUnknown => {
-            return fits_names(fault, arm, noise(arms)).then_some(0);
+            return fits_names(fault, arm, noise).then_some(0);
         }
-        Fault::AppPrivate => return Expected::Bare { after_ms: 0 }.fits(arm, noise(arms)).then_some(0),
+        Fault::AppPrivate => return Expected::Bare { after_ms: 0 }.fits(arm, noise).then_some(0),
         _ => {}
     }
-    let noise = noise(arms);
     let mut best: Option<u32> = None;
     for round_trip in ROUND_TRIPS_MS {
         let (cut_off, expected) = expect(v6, fault, runtime, arm, round_trip);

@@ -14,11 +14,12 @@ use pdsdoctor_probes::{
 };
 
 use super::{
-    Found, Rule, list,
+    Found, Rule, list, login_keys,
     login_words::{hint, remedies, time_line},
 };
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy, Scope,
+    arms::{self, Got},
     evidence::{Evidence, Line, Seen, host_of},
     hidden::hidden,
     par_stage::{AT_ONCE_MS, FetchFailure, Refusal, Stage},
@@ -36,11 +37,11 @@ pub(super) const RULE: Rule = Rule {
 };
 
 /// One arm at both sides.
-struct Arm<'a> {
-    client: &'a str,
-    target: Seen<'a, ParFact>,
-    stage: Stage,
-    reference: Option<(Seen<'a, ParFact>, Stage)>,
+pub(super) struct Arm<'a> {
+    pub(super) client: &'a str,
+    pub(super) target: Seen<'a, ParFact>,
+    pub(super) stage: Stage,
+    pub(super) reference: Option<(Seen<'a, ParFact>, Stage)>,
 }
 
 fn judge(evidence: &Evidence<'_>, found: &mut Found) {
@@ -112,7 +113,7 @@ fn localhost(evidence: &Evidence<'_>) -> Option<Cause> {
 }
 
 /// The server's words, short.
-fn answer(fact: &ParFact) -> String {
+pub(super) fn answer(fact: &ParFact) -> String {
     if let Some(failure) = &fact.failure {
         return format!("no answer ({})", failure.kind.to_string().replace('_', " "));
     }
@@ -179,7 +180,10 @@ fn judge_client(evidence: &Evidence<'_>, client: &str, found: &mut Found) {
         found.cause(now_and_then(cause, "with a cache-busting query the PDS did fetch it, at the same time", main));
         return;
     }
-    let refusals = [busted.as_ref(), named.as_ref()].into_iter().flatten().find_map(|arm| refused(evidence, arm));
+    let refusals = [busted.as_ref(), named.as_ref()]
+        .into_iter()
+        .flatten()
+        .find_map(|arm| refused(evidence, arm).or_else(|| login_keys::not_obtained(evidence, arm, busted.as_ref())));
     match refusals {
         Some(cause) => found.cause(cause),
         None => {
@@ -297,8 +301,8 @@ fn not_obtained(evidence: &Evidence<'_>, main: &Arm<'_>, named: Option<&Arm<'_>>
         None if is_second_witness(evidence, &host, &bad) => (Code::AppClientMetadataBroken, Confidence::Likely),
         None => (Code::LoginParFails, Confidence::Possible),
     };
-    let spent = spent(evidence, main);
-    let reading = reading(evidence, &main.stage, spent, &host);
+    let (stage, spent) = quickest(evidence, main);
+    let reading = reading(evidence, &stage, spent, &host);
     let summary = match code {
         Code::OauthClientMetadataEgress => {
             format!(
@@ -379,7 +383,7 @@ fn not_obtained(evidence: &Evidence<'_>, main: &Arm<'_>, named: Option<&Arm<'_>>
             format!("this machine: {from_here}"),
         );
     }
-    for remedy in remedies(evidence, code, &reading, main.client) {
+    for remedy in remedies(evidence, code, &reading, main.client, main.client) {
         cause = cause.remedy(remedy);
     }
     cause
@@ -387,7 +391,7 @@ fn not_obtained(evidence: &Evidence<'_>, main: &Arm<'_>, named: Option<&Arm<'_>>
 
 /// Node caps every attempt but the last: a host with one address knows no cap, whatever the time. And a machine that
 /// is held up may take as long for what it fails at once.
-fn reading(evidence: &Evidence<'_>, stage: &Stage, spent: u64, host: &str) -> Stage {
+pub(super) fn reading(evidence: &Evidence<'_>, stage: &Stage, spent: u64, host: &str) -> Stage {
     let one = evidence.addresses(host).len() == 1;
     let may_be_at_once = spent.saturating_sub(evidence.held_up()) < AT_ONCE_MS;
     match stage {
@@ -399,9 +403,16 @@ fn reading(evidence: &Evidence<'_>, stage: &Stage, spent: u64, host: &str) -> St
     }
 }
 
-/// What the PDS spent on the fetch: the time of the arm less that of the arm without a fetch.
-fn spent(evidence: &Evidence<'_>, arm: &Arm<'_>) -> u64 {
-    arm.target.took().saturating_sub(evidence.par_base(Role::Target))
+/// How it failed and what the PDS spent on the fetch, in milliseconds: the time of the arm less that of the arm without
+/// a fetch. Of several tries of the same fetch the quickest was held up least.
+fn quickest(evidence: &Evidence<'_>, arm: &Arm<'_>) -> (Stage, u64) {
+    if arm.target.body.arm == ParArm::CacheBusted
+        && let Some(login) = arms::login(evidence, arm.client)
+        && let Got::Failed(failure) = login.got
+    {
+        return (Stage::DocumentNotObtained(failure), login.spent);
+    }
+    (arm.stage.clone(), arm.target.took().saturating_sub(evidence.par_base(Role::Target)))
 }
 
 /// The document was read, and something in it or in the request was refused.
@@ -411,9 +422,7 @@ fn refused(evidence: &Evidence<'_>, arm: &Arm<'_>) -> Option<Cause> {
     let looked_up = arm.target.body.description.as_deref().is_some_and(|text| text.contains("resolve Lexicon"));
     let unsupported =
         !looked_up && matches!(arm.stage, Stage::DocumentRefused(Refusal::UnsupportedScope) | Stage::Scope);
-    if !unsupported
-        && !matches!(arm.stage, Stage::DocumentRefused(Refusal::Content) | Stage::KeysNotObtained | Stage::Scope)
-    {
+    if !unsupported && !matches!(arm.stage, Stage::DocumentRefused(Refusal::Content) | Stage::Scope) {
         return None;
     }
     let host = client_host(arm.client);

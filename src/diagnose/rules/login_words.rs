@@ -41,9 +41,9 @@ pub(super) fn time_line(stage: &Stage, spent: u64) -> Option<String> {
     })
 }
 
-/// What to do about a document that was not obtained.
-pub(super) fn remedies(evidence: &Evidence<'_>, code: Code, stage: &Stage, client: &str) -> Vec<Remedy> {
-    let host = client_host(client);
+/// What to do about a document of `client`, or its keys, that was not obtained from `url`.
+pub(super) fn remedies(evidence: &Evidence<'_>, code: Code, stage: &Stage, client: &str, url: &str) -> Vec<Remedy> {
+    let host = client_host(url);
     let verify = if evidence.run.settings.client_ids.len() > 1 {
         format!("{} --client-id {}", evidence.verify(), client)
     } else {
@@ -52,7 +52,7 @@ pub(super) fn remedies(evidence: &Evidence<'_>, code: Code, stage: &Stage, clien
     if code == Code::AppClientMetadataBroken {
         return vec![Remedy::new(
             "Nothing to change on your PDS: tell the app's operators",
-            [format!("curl -i {}", client)],
+            [format!("curl -i {}", url)],
             verify,
         )];
     }
@@ -60,8 +60,8 @@ pub(super) fn remedies(evidence: &Evidence<'_>, code: Code, stage: &Stage, clien
         "Look from where the PDS runs (its container), one address family at a time",
         [
             "PID=$(sudo docker inspect -f '{{.State.Pid}}' pds)".to_owned(),
-            format!("sudo nsenter -t $PID -n curl -4 -sv -o /dev/null {}", client),
-            format!("sudo nsenter -t $PID -n curl -6 -sv -o /dev/null {}", client),
+            format!("sudo nsenter -t $PID -n curl -4 -sv -o /dev/null {}", url),
+            format!("sudo nsenter -t $PID -n curl -6 -sv -o /dev/null {}", url),
             "sudo docker logs --tail 200 pds 2>&1 | grep -E 'pds:(fetch|oauth)' | tail     # the hidden error"
                 .to_owned(),
         ],
@@ -117,7 +117,7 @@ pub(super) fn remedies(evidence: &Evidence<'_>, code: Code, stage: &Stage, clien
         Stage::DocumentRefused(Refusal::Status | Refusal::Redirect | Refusal::NotJson) => vec![
             Remedy::new(
                 "The app's server turns your PDS's address away: ask its operators to allow it",
-                [format!("from the PDS's machine: curl -i {}", client)],
+                [format!("from the PDS's machine: curl -i {}", url)],
                 verify,
             ),
             look,

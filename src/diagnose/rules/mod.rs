@@ -9,6 +9,7 @@ mod handle_records;
 mod identity;
 mod inside;
 mod login;
+mod login_keys;
 mod login_words;
 mod names;
 mod outbound;
