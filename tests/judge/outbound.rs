@@ -183,7 +183,8 @@ fn the_first_field_report() {
     let remedies = format!("{:?}", judged.diagnosis.causes[0].remedies);
     assert!(remedies.contains("attempt-timeout=5000"), "{remedies}");
     // The far host of the table is near where the report came from.
-    finds(Seen { far: Reached(30), ..REPORT }, Code::NodeHe250ms, Confidence::Likely);
+    let judged = finds(Seen { far: Reached(30), ..REPORT }, Code::NodeHe250ms, Confidence::Likely);
+    assert!(judged.show().contains("a firewall that drops"), "{}", judged.show());
     // Node 25.2 and later: twice the time.
     finds(Seen { app: Bare(508), far: Bare(506), ..REPORT }, Code::NodeHe250ms, Confidence::Confirmed);
     // A slow machine is late with everything.

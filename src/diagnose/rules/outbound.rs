@@ -53,7 +53,8 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
         let fitting = fitting(&app, &arms, did_web.as_ref());
         let theories: Vec<Theory> = cheapest(&fitting).collect();
         hole_said |= theories.iter().all(|theory| theory.code() == Some(Code::V6BlackholeEgress));
-        explain(evidence, &app, &arms, &theories, found);
+        let may_be_dropped = fitting.iter().any(|theory| theory.fault == Fault::AppDropped);
+        explain(evidence, &app, &arms, &theories, may_be_dropped, found);
     }
     if !hole_said {
         hole(evidence, &arms, found);
@@ -77,7 +78,14 @@ fn is_ours(evidence: &Evidence<'_>, app: &Arm<'_>) -> bool {
     }
 }
 
-fn explain(evidence: &Evidence<'_>, app: &Arm<'_>, arms: &Arms<'_>, theories: &[Theory], found: &mut Found) {
+fn explain(
+    evidence: &Evidence<'_>,
+    app: &Arm<'_>,
+    arms: &Arms<'_>,
+    theories: &[Theory],
+    may_be_dropped: bool,
+    found: &mut Found,
+) {
     let codes: Option<BTreeSet<Code>> = theories.iter().map(|theory| theory.code()).collect();
     let Some(mut codes) = codes.filter(|codes| !codes.is_empty()) else { return };
     let alone = codes.len() == 1;
@@ -101,6 +109,11 @@ fn explain(evidence: &Evidence<'_>, app: &Arm<'_>, arms: &Arms<'_>, theories: &[
         // Where the facts of an experiment are missing, nothing is proven.
         if cause.contrast.is_empty() {
             cause.confidence = cause.confidence.min(Confidence::Likely);
+        }
+        // Silence of one host supposes more than a distance does, and ends at the same timer.
+        if *code == Code::NodeHe250ms && cause.confidence != Confidence::Confirmed && may_be_dropped {
+            cause = cause
+                .saw(format!("a firewall that drops what goes to {} alone would look the same from outside", app.host));
         }
         if !alone {
             let others = codes.iter().filter(|other| *other != code).map(|other| other.to_string());
