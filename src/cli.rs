@@ -10,6 +10,7 @@ use pdsdoctor_probes::fact::ProbeName;
 use strum::IntoEnumIterator;
 
 use crate::{
+    config::{self, EGRESS_HOSTS_VAR},
     diagnose::FailOn,
     egress::{self, EGRESS_HOSTS, EgressHost},
     exit,
@@ -292,7 +293,7 @@ impl Check {
             no_third_party: self.no_third_party,
             client_ids: if given { self.client_id.clone() } else { vec![DEFAULT_CLIENT_ID.to_owned()] },
             client_ids_given: given,
-            egress_hosts: egress::hosts(&self.egress_host, self.no_third_party),
+            egress_hosts: egress::hosts(&self.egress_host, &config::egress_hosts()?, self.no_third_party),
             egress_hosts_given: !self.egress_host.is_empty(),
             only_v4: self.only_v4,
             only_v6: self.only_v6,
@@ -358,6 +359,7 @@ fn check_after_help() -> String {
          the client metadata document ({DEFAULT_CLIENT_ID},\n  unless --client-id),\n  \
          the PLC directory (plc.directory), for did:plc,\n  \
          and where a login fails the target is made to fetch from\n{}    \
+         (others: --egress-host, or {EGRESS_HOSTS_VAR} in the environment),\n    \
          the PLC directory and its AppView;\n  \
          on the PDS's machine what the PDS's configuration names, too,\n  \
          icanhazip.com (as which address is this machine seen?) and 9.9.9.9\n  \

@@ -62,12 +62,13 @@ pub const EGRESS_HOSTS: &[(EgressFamily, &str)] = &[
     (EgressFamily::Far, "https://mirror.aarnet.edu.au/robots.txt"),
 ];
 
-/// What is asked for in a run: the user's hosts, and where third parties may be contacted the others of the table.
-pub fn hosts(given: &[EgressHost], no_third_party: bool) -> Vec<EgressHost> {
+/// What is asked for in a run: the user's hosts, of the command line before those of the environment
+/// ([`crate::config::egress_hosts`]), and where third parties may be contacted the others of the table.
+pub fn hosts(given: &[EgressHost], configured: &[EgressHost], no_third_party: bool) -> Vec<EgressHost> {
     EGRESS_HOSTS
         .iter()
         .filter_map(|(family, url)| {
-            let named = given.iter().rev().find(|host| host.family == *family).cloned();
+            let named = given.iter().rev().chain(configured.iter().rev()).find(|host| host.family == *family).cloned();
             let usual = || (!no_third_party).then(|| EgressHost { family: *family, url: (*url).to_owned() });
             named.or_else(usual)
         })
@@ -95,11 +96,16 @@ mod tests {
     fn what_the_user_names_replaces_and_the_rest_stays_unless_third_parties_are_not_wanted() {
         let mine = |family, url: &str| EgressHost { family, url: url.to_owned() };
         let given = [mine(EgressFamily::Far, "https://a.example/"), mine(EgressFamily::Far, "https://b.example/")];
-        let all = hosts(&given, false);
+        let all = hosts(&given, &[], false);
         assert_eq!(all.len(), EGRESS_HOSTS.len());
         assert!(all.contains(&given[1]), "the last one counts");
-        assert_eq!(hosts(&given, true), [given[1].clone()]);
-        assert!(hosts(&[], true).is_empty());
+        assert_eq!(hosts(&given, &[], true), [given[1].clone()]);
+        assert!(hosts(&[], &[], true).is_empty());
+        // What is configured gives way to the command line, and to nothing else.
+        let other = mine(EgressFamily::Near, "https://near.example/");
+        let configured = [mine(EgressFamily::Far, "https://configured.example/"), other.clone()];
+        let named = hosts(&given[1..2], &configured, true);
+        assert!(named.len() == 2 && named.contains(&given[1]) && named.contains(&other), "{named:?}");
     }
 
     #[test]

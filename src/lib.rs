@@ -4,6 +4,7 @@
 //! any input or output, [`render`] shows.
 
 pub mod cli;
+pub mod config;
 pub mod diagnose;
 pub mod egress;
 pub mod exit;

@@ -345,3 +345,11 @@ fn completions_and_the_manual_page_name_the_commands() {
         assert!(man.contains(word), "{word}");
     }
 }
+
+#[test]
+fn a_configuration_that_cannot_be_read() {
+    let said = ended(pdsdoctor(&["check", "pds.example.com"]).env("PDSDOCTOR_EGRESS_HOSTS", "near=http://a.example/"));
+    assert_eq!(said.status, 2, "{}", said.err);
+    assert!(said.err.contains("PDSDOCTOR_EGRESS_HOSTS") && said.err.contains("https://"), "{}", said.err);
+    assert!(said.out.is_empty(), "{}", said.out);
+}
