@@ -152,7 +152,7 @@ pub struct Arms<'a> {
     pub plc: Option<Lookup>,
     /// The AppView, by a foreign handle: it cannot be seen to fail, only to work.
     pub app_view: Option<FactId>,
-    /// How long, in milliseconds, a busy machine held up a request without a fetch ([`Evidence::held_up`]).
+    /// How long, in milliseconds, a busy machine held up other requests ([`Evidence::held_up`]).
     pub held_up: u64,
 }
 

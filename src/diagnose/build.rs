@@ -1,6 +1,6 @@
 //! Building a cause step by step, so that a rule reads as what it claims.
 
-use pdsdoctor_probes::fact::FactId;
+use pdsdoctor_probes::fact::{FactId, Vantage};
 
 use super::{Cause, Code, Confidence, Contrast, Impact, Remedy, Risk, Scope};
 
@@ -110,5 +110,10 @@ impl Scope {
     /// About one host.
     pub fn host(host: &str) -> Self {
         Self { host: Some(host.to_owned()), ..Self::default() }
+    }
+
+    /// About one place inside.
+    pub fn at(place: &Vantage) -> Self {
+        Self { vantage: Some(place.clone().into()), ..Self::default() }
     }
 }

@@ -522,6 +522,12 @@ impl<'a> Evidence<'a> {
         (!self.is_bad_moment(found)).then(|| (*found, self.stage_of(*found)))
     }
 
+    /// The PAR with which the reference got the client metadata of an application, asked for with a new query.
+    pub fn fetched_by_reference(&self, client: &str) -> Option<(Seen<'a, ParFact>, Stage)> {
+        let there = self.par(Role::Reference, Some(client), ParArm::CacheBusted);
+        there.filter(|(_, stage)| stage.obtained_document() == Some(true))
+    }
+
     /// Does the reference reach the target, made to fetch from it? `None`: it was not asked, or its answer says
     /// neither.
     pub fn second_look(&self) -> Option<(Seen<'a, ParFact>, bool)> {

@@ -16,7 +16,7 @@ use super::{
 const BUSY_MS: u64 = 100;
 
 /// No machine that answers at all is held up longer than this: a second is what a lost packet costs.
-const HELD_UP_MOST_MS: u64 = 1_000;
+pub(super) const HELD_UP_MOST_MS: u64 = 1_000;
 
 impl Evidence<'_> {
     /// What a PAR costs beside what the PDS fetches for it: the localhost arm is made to measure that. It too can have a
@@ -84,15 +84,13 @@ impl Evidence<'_> {
     pub fn loses_packets(&self) -> bool {
         const RETRANSMITTED_MS: u64 = 1_000;
         let lines = self.target_lines();
-        let connects = lines.iter().filter_map(|line| line.connect).filter(|seen| seen.body.failure.is_none());
         let small = lines.iter().filter_map(|line| line.health).filter(|seen| seen.body.failure.is_none());
         let late = |mut times: Vec<u64>| {
             times.sort_unstable();
             times.first().zip(times.last()).is_some_and(|(quickest, slowest)| slowest - quickest >= RETRANSMITTED_MS)
         };
-        let all =
-            self.all_connects().iter().filter(|seen| seen.body.role == Role::Target && seen.body.failure.is_none());
-        late(connects.map(|seen| seen.took()).chain(all.map(|seen| seen.took())).collect())
-            || late(small.map(|seen| seen.took()).collect())
+        let all = self.all_connects().iter();
+        let connects = all.filter(|seen| seen.body.role == Role::Target && seen.body.failure.is_none());
+        late(connects.map(Seen::took).collect()) || late(small.map(|seen| seen.took()).collect())
     }
 }

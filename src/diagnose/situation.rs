@@ -443,7 +443,7 @@ pub struct Observed<'a> {
     pub spent_ms: u64,
     /// It gave no reason, which is what it does when no connection came about in time.
     pub bare: bool,
-    /// How long a busy machine held up a request without a fetch ([`Evidence::held_up`]).
+    /// How long a busy machine held up other requests ([`Evidence::held_up`]).
     held_up_ms: u64,
 }
 

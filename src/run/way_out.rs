@@ -19,7 +19,7 @@ use tokio::{sync::watch, task::JoinSet, time::Instant};
 use super::{
     Context,
     addresses::addresses,
-    clients::{Client, Clients, https_host},
+    clients::{Clients, https_host},
     random,
 };
 use crate::{
@@ -178,8 +178,8 @@ async fn lookups(context: &Arc<Context>, clients: &Clients, role: Role, pds: (&s
 /// The `did:web` of the first application's host; whether it failed, and soon. The PDS keeps what it finds there, and
 /// where it cannot fetch from the host, that is nothing.
 async fn look_up_app(context: &Context, clients: &Clients, pds: (&str, IpAddr)) -> bool {
-    let https = |client: &Client| https_host(&client.id).filter(|(_, port)| *port == 443);
-    let Some((host, _)) = clients.all.iter().find_map(https) else { return false };
+    let app = clients.all.iter().find_map(|client| https_host(&client.id).filter(|(_, port)| *port == 443));
+    let Some((host, _)) = app else { return false };
     let started = Instant::now();
     let seen = look_up(context, Role::Target, HttpPurpose::ProxyDidWeb, format!("did:web:{host}"), pds).await;
     seen.status == Some(500) && started.elapsed() < TIMING

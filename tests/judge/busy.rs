@@ -52,8 +52,7 @@ fn the_first_field_report_is_found_whatever_the_load() {
 /// One host alone: the time of its failure is no evidence if all times are long.
 #[test]
 fn the_time_is_not_read_where_it_says_nothing() {
-    let bare = "Unable to obtain client metadata for \"https://tangled.org/oauth/client-metadata.json\"";
-    let fails = || healthy().pars(Role::Target, (400, "invalid_client_metadata", bare), 360);
+    let fails = || healthy().fetch_fails(270);
     let seen = |world: World| world.judge().cause(Code::OauthClientMetadataEgress).seen.join(" ");
     assert!(seen(fails()).contains("Node gives every address but the last 250 ms"), "{}", seen(fails()));
     let busy = seen(fails().held_up(200));
@@ -62,8 +61,8 @@ fn the_time_is_not_read_where_it_says_nothing() {
 
 /// One of three tries ran into Node's timer.
 fn one_bad_try() -> World {
-    let bare = "Unable to obtain client metadata for \"https://tangled.org/oauth/client-metadata.json?pdsdoctor=1\"";
-    healthy().par(Role::Target, ParArm::CacheBusted, (400, "invalid_client_metadata", bare), 540).looks_up(
+    let bare = not_obtained("");
+    healthy().par(Role::Target, ParArm::CacheBusted, (400, "invalid_client_metadata", &bare), 540).looks_up(
         Role::Target,
         HttpPurpose::ProxyPlc,
         400,

@@ -279,16 +279,21 @@ fn the_other_half_alone() {
         .never_says(Code::NodeNoautoselectBackfires);
 }
 
-#[test]
-fn the_directory_counts_too() {
-    let world = machine().there(&container(), |fact| {
+/// The directory is far away, by IPv4.
+fn far_directory(world: World) -> World {
+    world.there(&container(), |fact| {
         if let FactBody::Connect(body) = &fact.body
             && body.host.as_str() == DIRECTORY
             && body.addr.is_ipv4()
         {
             fact.took_ms = 400;
         }
-    });
+    })
+}
+
+#[test]
+fn the_directory_counts_too() {
+    let world = far_directory(machine());
     let cause = finds(&world, Code::NodeHe250ms, Impact::Broken, Confidence::Confirmed);
     assert_eq!(cause.scope.host.as_deref(), Some(DIRECTORY));
     assert!(!cause.summary.contains("ogins to"), "{}", cause.summary);
@@ -297,16 +302,6 @@ fn the_directory_counts_too() {
 /// What is wrong towards every far host is one thing, and a login is what people notice.
 #[test]
 fn several_far_hosts_are_one_cause() {
-    let far_directory = |world: World| {
-        world.there(&container(), |fact| {
-            if let FactBody::Connect(body) = &mut fact.body
-                && body.host.as_str() == DIRECTORY
-                && body.addr.is_ipv4()
-            {
-                fact.took_ms = 400;
-            }
-        })
-    };
     let judged = far_directory(first_field_report()).finds(Code::NodeHe250ms, Impact::Broken, Confidence::Confirmed);
     let causes = &judged.diagnosis.causes;
     assert_eq!(causes.iter().filter(|cause| cause.code == Code::NodeHe250ms).count(), 1, "{}", judged.show());

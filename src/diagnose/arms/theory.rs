@@ -15,6 +15,7 @@ use crate::diagnose::{
     node_model::{
         Address, NOT_FOUND, Options, Outcome, Path, Release, Situation, Undici, predict, release::ATTEMPT_MS,
     },
+    pace::HELD_UP_MOST_MS,
     par_stage::FetchFailure,
 };
 
@@ -207,14 +208,11 @@ pub fn cheapest(fitting: &[Theory]) -> impl Iterator<Item = Theory> + '_ {
 /// Node's shorter timer it would else be taken for the longer one.
 const NOISE_MS: u64 = 150;
 
-/// Tries that differ by more than this ended differently.
-const SPREAD_MOST_MS: u64 = 1_000;
-
-/// How long a failure may have been held up by a busy machine: as long as the request without a fetch was, as the
+/// How long a failure may have been held up by a busy machine: as long as others were ([`Arms::held_up`]), as the
 /// quickest fetch that went well took, or as tries of the same fetch differed.
 fn noise(app: &Arm<'_>, arms: &Arms<'_>) -> u64 {
     let quickest = arms.reached().map(|arm| arm.spent).min().unwrap_or(0).min(NOISE_MS);
-    quickest.max(arms.held_up).max(app.spread.min(SPREAD_MOST_MS))
+    quickest.max(arms.held_up).max(app.spread.min(HELD_UP_MOST_MS))
 }
 
 /// What the theory supposes, if it fits; nothing if it does not.

@@ -15,7 +15,7 @@ use pdsdoctor_probes::{
 
 use super::{
     Found, Rule, list, login_keys,
-    login_words::{hint, remedies, time_line},
+    login_words::{A_STRONG_REFERENCE, hint, remedies, time_line},
 };
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy, Scope,
@@ -205,6 +205,16 @@ fn judge_client(evidence: &Evidence<'_>, client: &str, found: &mut Found) {
     }
 }
 
+/// The same login request at the target and at the reference, if that was asked.
+pub(super) fn beside_reference(evidence: &Evidence<'_>, cause: Cause, arm: &Arm<'_>) -> Cause {
+    let (Some((theirs, _)), Some(reference)) = (&arm.reference, evidence.reference()) else { return cause };
+    cause.contrast(
+        format!("the same login request (PAR) for {}", arm.client),
+        format!("{}: {}", evidence.name(), answer(arm.target.body)),
+        format!("{reference}: {}", answer(theirs.body)),
+    )
+}
+
 /// What went well speaks against what failed.
 fn now_and_then(mut cause: Cause, well: &str, passed: &Arm<'_>) -> Cause {
     cause.impact = Impact::Degraded;
@@ -348,8 +358,7 @@ fn not_obtained(evidence: &Evidence<'_>, main: &Arm<'_>, named: Option<&Arm<'_>>
     // A reference that did not come so far either proves nothing.
     let control = shown.reference.as_ref().filter(|(_, stage)| stage.obtained_document().is_some());
     if confidence != Confidence::Confirmed {
-        cause =
-            cause.settle("the same request at a reference PDS that is its own authorization server: --against HOST");
+        cause = cause.settle(A_STRONG_REFERENCE);
     }
     cause = match (control, evidence.reference()) {
         (Some((theirs, _)), Some(reference)) => {
@@ -471,14 +480,7 @@ fn refused(evidence: &Evidence<'_>, arm: &Arm<'_>) -> Option<Cause> {
     if let Some(versions) = versions {
         cause = cause.saw(versions);
     }
-    cause = match (&arm.reference, evidence.reference()) {
-        (Some((theirs, _)), Some(reference)) => cause.contrast(
-            format!("the same login request (PAR) for {}", arm.client),
-            format!("{name}: {}", answer(arm.target.body)),
-            format!("{reference}: {}", answer(theirs.body)),
-        ),
-        _ => cause,
-    };
+    cause = beside_reference(evidence, cause, arm);
     if confidence != Confidence::Confirmed {
         cause = cause.settle("the same request at a reference PDS: --against HOST; and the PDS's own log");
     }

@@ -4,8 +4,8 @@
 use pdsdoctor_probes::fact::Role;
 
 use super::{
-    login::{Arm, answer, client_host, reading},
-    login_words::{hint, remedies, time_line},
+    login::{Arm, answer, beside_reference, client_host, reading},
+    login_words::{A_STRONG_REFERENCE, hint, remedies, time_line},
 };
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Scope,
@@ -65,17 +65,12 @@ pub(super) fn not_obtained(evidence: &Evidence<'_>, arm: &Arm<'_>, document: Opt
         cause =
             cause.saw(format!("{host} gave the PDS the document at the same time: the way there is open, or was then"));
     }
-    cause = match (&arm.reference, evidence.reference()) {
-        (Some((theirs, _)), Some(reference)) => cause.contrast(
-            format!("the same login request (PAR) for {}", arm.client),
-            format!("{name}: {}", answer(arm.target.body)),
-            format!("{reference}: {}", answer(theirs.body)),
-        ),
-        _ => cause.saw(format!("the PDS's answer to the login request: {}", answer(arm.target.body))),
+    cause = match &arm.reference {
+        Some(_) => beside_reference(evidence, cause, arm),
+        None => cause.saw(format!("the PDS's answer to the login request: {}", answer(arm.target.body))),
     };
     if confidence != Confidence::Confirmed {
-        cause =
-            cause.settle("the same request at a reference PDS that is its own authorization server: --against HOST");
+        cause = cause.settle(A_STRONG_REFERENCE);
     }
     for remedy in remedies(evidence, code, &reading, arm.client, url.unwrap_or(arm.client)) {
         cause = cause.remedy(remedy);

@@ -7,6 +7,10 @@ use crate::diagnose::{
     par_stage::{FetchFailure, Refusal, Stage},
 };
 
+/// What would settle whose fault it is.
+pub(super) const A_STRONG_REFERENCE: &str =
+    "the same request at a reference PDS that is its own authorization server: --against HOST";
+
 /// The reason in a few words, for the summary.
 pub(super) fn hint(stage: &Stage, spent: u64) -> String {
     match stage {

@@ -51,10 +51,8 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
         }
         let did_web = arms::did_web(evidence, &app.host);
         let fitting = fitting(&app, &arms, did_web.as_ref());
-        let theories: Vec<Theory> = cheapest(&fitting).collect();
-        hole_said |= theories.iter().all(|theory| theory.code() == Some(Code::V6BlackholeEgress));
-        let may_be_dropped = fitting.iter().any(|theory| theory.fault == Fault::AppDropped);
-        explain(evidence, &app, &arms, &theories, may_be_dropped, found);
+        hole_said |= cheapest(&fitting).all(|theory| theory.code() == Some(Code::V6BlackholeEgress));
+        explain(evidence, &app, &arms, &fitting, found);
     }
     if !hole_said {
         hole(evidence, &arms, found);
@@ -78,14 +76,8 @@ fn is_ours(evidence: &Evidence<'_>, app: &Arm<'_>) -> bool {
     }
 }
 
-fn explain(
-    evidence: &Evidence<'_>,
-    app: &Arm<'_>,
-    arms: &Arms<'_>,
-    theories: &[Theory],
-    may_be_dropped: bool,
-    found: &mut Found,
-) {
+fn explain(evidence: &Evidence<'_>, app: &Arm<'_>, arms: &Arms<'_>, fitting: &[Theory], found: &mut Found) {
+    let theories: Vec<Theory> = cheapest(fitting).collect();
     let codes: Option<BTreeSet<Code>> = theories.iter().map(|theory| theory.code()).collect();
     let Some(mut codes) = codes.filter(|codes| !codes.is_empty()) else { return };
     let alone = codes.len() == 1;
@@ -111,7 +103,8 @@ fn explain(
             cause.confidence = cause.confidence.min(Confidence::Likely);
         }
         // Silence of one host supposes more than a distance does, and ends at the same timer.
-        if *code == Code::NodeHe250ms && cause.confidence != Confidence::Confirmed && may_be_dropped {
+        let may_be_dropped = || fitting.iter().any(|theory| theory.fault == Fault::AppDropped);
+        if *code == Code::NodeHe250ms && cause.confidence != Confidence::Confirmed && may_be_dropped() {
             cause = cause
                 .saw(format!("a firewall that drops what goes to {} alone would look the same from outside", app.host));
         }
@@ -129,7 +122,7 @@ fn explain(
     }
     let behind = |theory: &Theory| theory.v6 == V6::HoleBehindV4 && theory.fault == Fault::Nothing;
     if theories.iter().any(behind) {
-        found.cause(unique_local(evidence, app, arms, theories));
+        found.cause(unique_local(evidence, app, arms, &theories));
     }
     rule_out(app, arms, &codes, found);
 }
@@ -223,8 +216,7 @@ fn shown(evidence: &Evidence<'_>, mut cause: Cause, app: &Arm<'_>, arms: &Arms<'
     }
     let client = app.seen.body.client.as_str();
     if let Some(reference) = evidence.reference()
-        && let Some((theirs, stage)) = evidence.par(Role::Reference, Some(client), ParArm::CacheBusted)
-        && stage.obtained_document() == Some(true)
+        && let Some((theirs, stage)) = evidence.fetched_by_reference(client)
     {
         cause = cause.because([theirs.id()]).contrast(
             format!("the same login request (PAR) for {client}"),

@@ -62,8 +62,7 @@ fn turned_away(evidence: &Evidence<'_>, client: &str) -> Option<Cause> {
         .filter(|seen| seen.body.url.as_str() == client && seen.body.is_expected())
         .map(|seen| seen.id())
         .collect();
-    let there = evidence.reference().and_then(|_| evidence.par(Role::Reference, Some(client), ParArm::CacheBusted));
-    let by_reference = there.filter(|(_, stage)| stage.obtained_document() == Some(true));
+    let by_reference = evidence.reference().and_then(|_| evidence.fetched_by_reference(client));
     // Whoever is turned away everywhere is not turned away: the application is broken.
     if by_reference.is_none() && (evidence.reference_is_strong() || fetched.is_empty()) {
         return None;

@@ -25,8 +25,7 @@ use crate::diagnose::evidence::{Evidence, host_of};
 fn fetched_by_reference(evidence: &Evidence<'_>, host: &str) -> Option<FactId> {
     let clients = evidence.clients();
     let client = clients.iter().find(|client| host_of(client).as_deref() == Some(host))?;
-    let (seen, stage) = evidence.par(Role::Reference, Some(client), ParArm::CacheBusted)?;
-    (stage.obtained_document() == Some(true)).then(|| seen.id())
+    evidence.fetched_by_reference(client).map(|(seen, _)| seen.id())
 }
 
 /// Did the PDS get the client metadata of an application on `host`? `None`: it was not asked to, or did

@@ -121,7 +121,7 @@ fn dead(evidence: &Evidence<'_>, place: &Vantage) -> Option<Cause> {
             list(&servers)
         ),
     )
-    .scope(Scope { vantage: Some(place.clone().into()), ..Scope::default() })
+    .scope(Scope::at(place))
     .saw(format!("{} names asked of {}: {}", names.len(), list(&servers), list(&how)))
     .because(all.iter().map(Seen::id));
     cause = match here {
@@ -182,7 +182,7 @@ fn flaky(evidence: &Evidence<'_>, place: &Vantage) -> Option<Cause> {
     let fails_now = super::fetched(evidence, name) == Some(false);
     let impact = if fails_now { Impact::Broken } else { Impact::Degraded };
     let mut cause = Cause::new(Code::DnsContainerResolverFlaky, impact, confidence, summary)
-        .scope(Scope { vantage: Some(place.clone().into()), ..Scope::default() })
+        .scope(Scope::at(place))
         .saw(format!("the failures: {}", list(&how)))
         .because(worst.failed.iter().map(|(id, _)| id.clone()));
     cause = match others.first().filter(|_| steady) {

@@ -71,7 +71,7 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     };
     let summary = format!("The PDS connects, and then TLS stays silent for {}: large packets get lost.", list(&hosts));
     let mut cause = Cause::new(Code::MtuContainerOverTunnel, Impact::Broken, confidence, summary)
-        .scope(Scope { vantage: Some(place.clone().into()), ..Scope::default() })
+        .scope(Scope::at(&place))
         .because(hung.iter().map(Seen::id));
     if let Some((inner, outer)) = sizes.filter(|_| place != Vantage::Here) {
         cause =

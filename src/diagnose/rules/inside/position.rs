@@ -4,10 +4,9 @@
 use std::net::IpAddr;
 
 use pdsdoctor_probes::{
-    fact::{FactId, Family, Role, Vantage},
+    fact::{FactId, Family, Vantage},
     host_fact::{HopsFact, Range},
     http_fact::{Content, HttpPurpose},
-    par_fact::ParArm,
 };
 
 use super::ports::{alive, own_front};
@@ -71,11 +70,7 @@ fn closed_to_others(evidence: &Evidence<'_>) -> Option<Cause> {
     let lines = evidence.target_lines();
     let line = lines.iter().find(|line| own.contains(&line.addr) && line.is_pds())?;
     // The reference must be able to fetch at all.
-    let fetches = evidence.clients().into_iter().any(|client| {
-        let there = evidence.par(Role::Reference, Some(client), ParArm::CacheBusted);
-        there.is_some_and(|(_, stage)| stage.obtained_document() == Some(true))
-    });
-    if !fetches {
+    if !evidence.clients().into_iter().any(|client| evidence.fetched_by_reference(client).is_some()) {
         return None;
     }
     let (host, reference) = (evidence.name(), evidence.reference()?);

@@ -42,10 +42,6 @@ fn app_hosts<'a>(evidence: &Evidence<'a>) -> BTreeSet<&'a str> {
     of_apps.map(|seen| seen.body.host.as_str()).collect()
 }
 
-fn at(place: &Vantage) -> Scope {
-    Scope { vantage: Some(place.clone().into()), ..Scope::default() }
-}
-
 /// The connections from a place by IPv4 to hosts other than the PDS itself, one for each address.
 fn outward<'a>(evidence: &Evidence<'a>, place: &Vantage) -> Vec<Seen<'a, ConnectFact>> {
     let all = evidence.inside().tries(place, Family::V4, evidence.host()).into_iter();
@@ -135,7 +131,7 @@ fn everything_blocked(evidence: &Evidence<'_>, place: &Vantage) -> Option<Cause>
     let confidence = if contrast.is_some() { Confidence::Confirmed } else { Confidence::Likely };
     let summary = format!("Nothing that the PDS sends out is answered: TCP 443 to {} is blocked.", list(&hosts));
     let cause = Cause::new(Code::FwEgressClosed, Impact::Broken, confidence, summary)
-        .scope(at(place))
+        .scope(Scope::at(place))
         .because(tries.iter().map(Seen::id));
     let first = tries.first()?;
     let cause = cause.saw(format!("{}: {}", first.body.host, how(first)));
@@ -201,7 +197,7 @@ fn one_blocked(evidence: &Evidence<'_>, place: &Vantage, host: &str) -> Option<C
         control.body.host
     );
     let cause = Cause::new(Code::FwEgressClosed, Impact::Broken, confidence, summary)
-        .scope(Scope { host: Some(host.to_owned()), ..at(place) })
+        .scope(Scope { host: Some(host.to_owned()), ..Scope::at(place) })
         .because(tries.iter().map(Seen::id))
         .because([control.id()])
         .because(reference);
@@ -233,10 +229,9 @@ fn challenged(evidence: &Evidence<'_>, place: &Vantage, host: &str) -> Option<Ca
         return None;
     }
     let client = evidence.clients().into_iter().find(|client| host_of(client).as_deref() == Some(host))?;
-    let reference = evidence.par(Role::Reference, Some(client), pdsdoctor_probes::par_fact::ParArm::CacheBusted);
-    let passes = reference.as_ref().filter(|(_, stage)| stage.obtained_document() == Some(true));
+    let passes = evidence.fetched_by_reference(client);
     let says = seen.body.headers.contains_key("cf-mitigated");
-    let confidence = match (passes, says) {
+    let confidence = match (&passes, says) {
         (Some(_), _) => Confidence::Confirmed,
         (None, true) => Confidence::Likely,
         // A page with 403 for everybody is the application's own fault.
@@ -247,7 +242,7 @@ fn challenged(evidence: &Evidence<'_>, place: &Vantage, host: &str) -> Option<Ca
         "Logins to {host} fail because its edge turns this server's address away (HTTP {status}); your PDS is not at fault."
     );
     let cause = Cause::new(Code::EdgeBotChallengeOutbound, Impact::Broken, confidence, summary)
-        .scope(Scope { host: Some(host.to_owned()), ..at(place) })
+        .scope(Scope { host: Some(host.to_owned()), ..Scope::at(place) })
         .because([seen.id()])
         .saw(if says {
             "the answer says so: cf-mitigated".to_owned()
@@ -299,7 +294,7 @@ fn intercepted(evidence: &Evidence<'_>, place: &Vantage) -> Option<Cause> {
     let summary =
         format!("TLS of the PDS's own requests is intercepted: {} all show certificates of {issuer}.", list(&hosts));
     let cause = Cause::new(Code::EgressTlsIntercepted, Impact::Broken, confidence, summary)
-        .scope(at(place))
+        .scope(Scope::at(place))
         .because(of_one.iter().map(Seen::id));
     let cause = match good {
         Some(other) => {
