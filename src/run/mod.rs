@@ -57,6 +57,8 @@ struct Context {
     login_failed: way_out::Decision,
     /// The reference is made to fetch from the target: where this machine does not reach it, or is the PDS's own.
     second_look: way_out::Decision,
+    /// The target does not get to its own address.
+    own_url_failed: AtomicBool,
     /// Between the view from outside and the view from inside.
     bridge: inside::Bridge,
     found: Mutex<Found>,
@@ -114,6 +116,7 @@ pub async fn check(
         way_out: way_out::Decision::new(options.egress_hosts_given),
         login_failed: way_out::Decision::new(false),
         second_look: way_out::Decision::new(false),
+        own_url_failed: AtomicBool::new(false),
         bridge: inside::Bridge::new(),
         found: Mutex::new(Found {
             target: unresolved(options),

@@ -37,7 +37,8 @@ const BASE_SCOPE: &str = "atproto";
 
 /// The most PARs that one PDS gets in a run.
 const PARS: usize = 8;
-/// Those that need no application: the one without a fetch, and the one about the PDS's own address.
+/// Those that need no application: the one without a fetch, and the one about the PDS's own address, in whose place
+/// the reference may be sent to the target's.
 const PARS_WITHOUT_CLIENT: usize = 2;
 /// Those for each application.
 const PARS_PER_CLIENT: usize = 2;
@@ -204,10 +205,26 @@ async fn pars(context: &Arc<Context>, clients: &Clients, role: Role, pds: (&str,
             base_known.notify_one();
         }
     };
-    // Its own address is the cheapest fetch there is; the PDS refuses other ports than the usual one.
+    // Its own address is the cheapest fetch there is; the PDS refuses other ports than the usual one. The reference has
+    // one such fetch: from the target, where this place is not enough to look at it from, else from itself, where the
+    // target fails at that. Which of them must not rest on who asks first.
     let own_url = async {
-        if https_host(&server.origin).is_some_and(|(_, port)| port == 443) {
-            par::par(net, &fetched(ParArm::OwnUrl, &format!("{}/xrpc/_health", server.origin))).await;
+        let own = Some((ParArm::OwnUrl, server.origin.clone()));
+        let wanted = match role {
+            Role::Target => own,
+            _ if context.second_look.made().await => {
+                let target = context.found().target.clone();
+                target.origin.filter(|_| target.port == 443).map(|origin| (ParArm::TargetUrl, origin.to_string()))
+            }
+            _ => own.filter(|_| context.own_url_failed.load(Ordering::Relaxed)),
+        };
+        let Some((arm, origin)) = wanted.filter(|(_, origin)| https_host(origin).is_some_and(|(_, port)| port == 443))
+        else {
+            return;
+        };
+        let answer = par::par(net, &fetched(arm, &format!("{origin}/xrpc/_health"))).await;
+        if role == Role::Target && way_out::has_failed(&answer) {
+            context.own_url_failed.store(true, Ordering::Relaxed);
         }
     };
     // What is left of the most that one PDS gets, for those who come first.
@@ -215,16 +232,6 @@ async fn pars(context: &Arc<Context>, clients: &Clients, role: Role, pds: (&str,
     let take = |most: usize| {
         let less = |left: usize| Some(left - left.min(most));
         left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).map_or(0, |before| before.min(most))
-    };
-    // Another place to look at the target from, where this one is not enough.
-    let second_look = async {
-        if role == Role::Reference && context.second_look.made().await {
-            let target = context.found().target.clone();
-            let origin = target.origin.filter(|_| target.port == 443);
-            if let Some(origin) = origin.filter(|_| take(1) == 1) {
-                par::par(net, &fetched(ParArm::TargetUrl, &format!("{origin}/xrpc/_health"))).await;
-            }
-        }
     };
     let decide = |failed| {
         context.way_out.make(failed);
@@ -271,7 +278,7 @@ async fn pars(context: &Arc<Context>, clients: &Clients, role: Role, pds: (&str,
         }
     };
     let way_out = way_out::examine(context, clients, role, pds, take, |host| fetched(host.family.arm(), &host.url));
-    tokio::join!(localhost, own_url, second_look, decided, way_out);
+    tokio::join!(localhost, own_url, decided, way_out);
 }
 
 /// The address with a query that nobody asked for before: no cache on the way, and never the same address as the

@@ -7,7 +7,7 @@ use pdsdoctor_probes::{
     par_fact::ParArm,
 };
 
-use crate::{change::Judged, world::*};
+use crate::{change::Judged, inside_paths::second_look, world::*};
 
 const OWN: &str = "https://pds.example.com/xrpc/_health";
 const NEAR: &str = "https://near.example.net/robots.txt";
@@ -382,6 +382,14 @@ fn its_own_name() {
     }
     let seen = Seen { own: Bare(10_010), ..GOOD };
     sees(seen).without_reference().finds(Code::NatHairpin, Impact::Risk, Confidence::Likely);
+    // The reference was made to fetch from the target, and not from itself.
+    let not_itself = sees(seen).without(|fact| {
+        matches!(&fact.body, FactBody::Par(body) if (body.role, body.arm) == (Role::Reference, ParArm::OwnUrl))
+    });
+    not_itself.clone().finds(Code::NatHairpin, Impact::Risk, Confidence::Likely);
+    second_look(not_itself.clone(), true).finds(Code::NatHairpin, Impact::Risk, Confidence::Confirmed);
+    // Nobody gets there: that is not a matter of the way back.
+    second_look(not_itself, false).never_says(Code::NatHairpin);
     // Not waited for.
     let cut = sees(GOOD).each(|fact| {
         if let FactBody::Par(body) = &mut fact.body

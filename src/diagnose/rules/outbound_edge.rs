@@ -165,8 +165,14 @@ fn hairpin(evidence: &Evidence<'_>) -> Option<Cause> {
         return None;
     }
     let reached = reached.first()?;
-    let there = evidence.reference().and_then(|_| evidence.par(Role::Reference, None, ParArm::OwnUrl));
-    let there = there.filter(|(_, stage)| stage.reached_host() == Some(true));
+    // The reference was made to fetch from here, or from itself.
+    let from_here = match evidence.second_look() {
+        Some((_, false)) => return None,
+        reached => reached.map(|(seen, _)| seen),
+    };
+    let from_itself = evidence.par(Role::Reference, None, ParArm::OwnUrl);
+    let from_itself = from_itself.filter(|(_, stage)| stage.reached_host() == Some(true)).map(|(seen, _)| seen);
+    let there = evidence.reference().and_then(|name| Some((from_here.or(from_itself)?, name)));
     let confirmed = sure && there.is_some() && evidence.reference_is_strong();
     let confidence = if confirmed { Confidence::Confirmed } else { Confidence::Likely };
     let summary = format!(
@@ -180,12 +186,13 @@ fn hairpin(evidence: &Evidence<'_>) -> Option<Cause> {
         .settle(format!("curl -sv https://{host}/xrpc/_health on the PDS's own machine"))
         .contrast(format!("https://{host}/ from two places"), format!("the PDS itself: {how}"), "this machine: answers")
         .contrast("the same PDS, its own name and another host", format!("{host}: {how}"), reached.line());
-    if let (Some((theirs, _)), Some(reference)) = (&there, evidence.reference()) {
-        cause = cause.because([theirs.id()]).contrast(
-            "a PDS and its own name",
-            format!("{host}: {how}"),
-            format!("{reference}: reaches itself"),
-        );
+    if let Some((theirs, reference)) = there {
+        let (experiment, did) = match from_here {
+            Some(_) => (format!("two PDSes and https://{host}/"), "reaches it"),
+            None => ("a PDS and its own name".to_owned(), "reaches itself"),
+        };
+        cause =
+            cause.because([theirs.id()]).contrast(experiment, format!("{host}: {how}"), format!("{reference}: {did}"));
     }
     Some(
         cause
