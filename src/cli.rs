@@ -307,7 +307,28 @@ impl Check {
             resolve: self.resolve.clone(),
             nameservers: self.nameserver.clone(),
             timeout: Duration::from_secs(self.timeout),
+            also_given: self.also_given(),
         })
+    }
+
+    /// In the order of `--help`.
+    fn also_given(&self) -> Vec<&'static str> {
+        let all = [
+            (!self.egress_host.is_empty(), "--egress-host"),
+            (!self.only.is_empty(), "--only"),
+            (!self.skip.is_empty(), "--skip"),
+            (self.timeout != DEFAULT_TIMEOUT.as_secs(), "--timeout"),
+            (self.host_probes != HostProbes::Auto, "--host-probes"),
+            (self.container.is_some(), "--container"),
+            (self.pid.is_some(), "--pid"),
+            (self.env_file.is_some(), "--env-file"),
+            (self.log.is_some(), "--log"),
+            (self.with_node, "--with-node"),
+            (!self.resolve.is_empty(), "--resolve"),
+            (!self.nameserver.is_empty(), "--nameserver"),
+            (!self.ca_cert.is_empty(), "--ca-cert"),
+        ];
+        all.into_iter().filter(|(given, _)| *given).map(|(_, option)| option).collect()
     }
 }
 
@@ -370,4 +391,46 @@ fn check_after_help() -> String {
         egress.concat(),
         exit::table()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// Every option of `check` that changes what is measured is part of a run, or named in it.
+    #[test]
+    fn whoever_measures_again_knows_of_every_option() {
+        const IN_A_RUN: [&str; 7] =
+            ["target", "against", "no_reference", "client_id", "no_third_party", "only_v4", "only_v6"];
+        const OF_THE_REPORT: [&str; 2] = ["help", "save"];
+        let mut command = Cli::command();
+        command.build();
+        let check = command.find_subcommand("check").expect("check");
+        let options = check.get_arguments().filter(|option| {
+            let id = option.get_id().as_str();
+            let shows = option.get_help_heading() == Some(OUTPUT);
+            !shows && !IN_A_RUN.contains(&id) && !OF_THE_REPORT.contains(&id)
+        });
+        for option in options {
+            let name = format!("--{}", option.get_long().expect("a long name"));
+            let value = match name.as_str() {
+                "--egress-host" => Some("near=https://a.example/"),
+                "--only" | "--skip" => Some("tls"),
+                "--timeout" | "--pid" => Some("77"),
+                "--host-probes" => Some("always"),
+                "--resolve" => Some("a.example:443:192.0.2.1"),
+                "--nameserver" => Some("192.0.2.1"),
+                _ => option.get_action().takes_values().then_some("thing"),
+            };
+            let words = ["pdsdoctor", "check", "a.example", name.as_str()].into_iter().chain(value);
+            let Command::Check(check) = Cli::try_parse_from(words).expect(&name).command else { panic!("not check") };
+            assert_eq!(check.options().expect(&name).also_given, [name.as_str()]);
+        }
+        let Command::Check(plain) = Cli::try_parse_from(["pdsdoctor", "check"]).expect("plain").command else {
+            panic!("not check")
+        };
+        assert!(plain.options().expect("plain").also_given.is_empty());
+    }
 }

@@ -25,7 +25,7 @@ pub enum Exit {
 pub const TABLE: &[(Exit, &str)] = &[
     (Exit::Well, "nothing at or above --fail-on"),
     (Exit::Found, "something at or above --fail-on"),
-    (Exit::Usage, "the command line or a file is wrong"),
+    (Exit::Usage, "the command line, the environment or a file is wrong"),
     (Exit::Inconclusive, "this side cannot measure; nothing is said about the PDS"),
     (Exit::Internal, "internal error"),
     (Exit::Interrupted, "interrupted; the report shows what was measured"),

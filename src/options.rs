@@ -71,6 +71,8 @@ pub struct CheckOptions {
     pub nameservers: Vec<SocketAddr>,
     /// `--timeout`.
     pub timeout: Duration,
+    /// The options given whose values are no part of a run: whoever measures again must know of them.
+    pub also_given: Vec<&'static str>,
 }
 
 /// When this machine is examined as the PDS's own.

@@ -181,7 +181,11 @@ fn what_the_user_gave_is_shown_as_given() {
     let mut sample = samples::healthy();
     sample.run.facts.retain(|fact| fact.probe != pdsdoctor_probes::fact::ProbeName::Dns);
     sample.run.settings.resolved_by_user = vec!["pds.example.com".into()];
+    sample.run.settings.also_given = vec!["--resolve".into(), "--ca-cert".into()];
     assert_eq!(grid::grid(&sample.run).groups[0].rows[0].cells[0].text, "given");
     let shown = text(&sample, Style { detail: Detail::Verbose, ..STYLE });
-    assert!(shown.ends_with("Again:  pdsdoctor check pds.example.com  # and --resolve as before\n"), "{shown}");
+    assert!(
+        shown.ends_with("Again:  pdsdoctor check pds.example.com  # and --resolve, --ca-cert as before\n"),
+        "{shown}"
+    );
 }

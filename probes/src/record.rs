@@ -110,8 +110,9 @@ pub struct Settings {
     pub no_third_party: bool,
     /// Hosts whose addresses the user gave (`--resolve`).
     pub resolved_by_user: Vec<Text>,
-    /// `--nameserver`.
-    pub nameservers_given: bool,
+    /// Other options that were given, by name: their values are no part of a run.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub also_given: Vec<Text>,
     /// Client documents examined.
     pub client_ids: Vec<Text>,
     /// Probes that `--only` or `--skip` left out, or that need one that was.

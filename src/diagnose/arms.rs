@@ -158,7 +158,7 @@ pub struct Arms<'a> {
 
 /// A fetch that took longer than this was held up by something else, a clogged resolver or lost packets say: it is no
 /// clean contrast to one that failed.
-const PROMPT_MS: u64 = 2_000;
+pub(super) const PROMPT_MS: u64 = 2_000;
 
 /// The most addresses of a family that are reckoned with: Node's walk over more takes longer than the PDS waits.
 const ADDRESSES: usize = 4;

@@ -534,6 +534,7 @@ impl<'a> Evidence<'a> {
         let (seen, stage) = self.par(Role::Reference, None, ParArm::TargetUrl)?;
         let reached = match &stage {
             // This one is not waited for until the reference gives up.
+            Stage::NoRoute(FailureKind::Timeout) if self.takes_its_time() => return None,
             Stage::NoRoute(FailureKind::Timeout) => false,
             Stage::DocumentNotObtained(FetchFailure::Silence | FetchFailure::Refused | FetchFailure::Reset) => false,
             // A certificate was shown: packets pass.

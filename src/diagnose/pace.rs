@@ -60,6 +60,18 @@ impl Evidence<'_> {
         }
     }
 
+    /// The reference was slow with all that it was to fetch, or the target with all that this machine asked of it: that
+    /// the one did not get to the other in a few seconds says nothing.
+    pub(super) fn takes_its_time(&self) -> bool {
+        let there =
+            self.all_pars().iter().filter(|seen| seen.body.role == Role::Reference && seen.body.failure.is_none());
+        let fetches = there.filter(|seen| seen.body.arm != ParArm::Localhost).map(Seen::took);
+        let lines = self.target_lines();
+        let answers = lines.iter().filter_map(|line| line.health).filter(|seen| seen.body.failure.is_none());
+        let slow = |quickest: Option<u64>| quickest.is_some_and(|quickest| quickest > arms::PROMPT_MS);
+        slow(fetches.min()) || slow(answers.map(|seen| seen.took()).min())
+    }
+
     /// A login that one of Node's timers ended, between two other fetches from the same host that went well, at a PDS
     /// that was held up at the time: a bad moment, and not the state of its network.
     pub fn is_bad_moment(&self, seen: &Seen<'_, ParFact>) -> bool {

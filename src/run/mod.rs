@@ -234,7 +234,7 @@ fn settings(options: &CheckOptions, label: &str, pds_host: Option<Text>) -> Sett
         no_reference: options.no_reference,
         no_third_party: options.no_third_party,
         resolved_by_user: options.resolve.iter().map(|resolve| Text::new(&resolve.host)).collect(),
-        nameservers_given: !options.nameservers.is_empty(),
+        also_given: options.also_given.iter().map(|option| Text::new(option)).collect(),
         client_ids: options.client_ids.iter().map(|id| Text::new(id)).collect(),
         left_out: ProbeName::of_outside().filter(|probe| !options.probes.contains(probe)).collect(),
         sample_label: Text::new(label),

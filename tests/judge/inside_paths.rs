@@ -544,6 +544,19 @@ fn a_second_look_tells_a_closed_port_from_a_router_that_does_not_lead_back() {
     // A machine with a public address reaches itself through any firewall.
     second_look(machine_host_network(), false).finds(Code::FwPortsClosed, Impact::Broken, Confidence::Likely);
     second_look(machine_host_network(), true).is_well();
+    // Not where the reference takes seconds for whatever it fetches, or the PDS for any answer: it was not waited for.
+    let slow_reference = second_look(machine_host_network(), false).each(|fact| {
+        if matches!(&fact.body, FactBody::Par(body) if body.role == Role::Reference && body.failure.is_none()) {
+            fact.took_ms += 2_500;
+        }
+    });
+    slow_reference.never_says(Code::FwPortsClosed);
+    let slow_pds = second_look(machine_host_network(), false).each(|fact| {
+        if matches!(&fact.body, FactBody::Http(body) if body.role == Role::Target && body.purpose == HttpPurpose::Health) {
+            fact.took_ms += 2_500;
+        }
+    });
+    slow_pds.never_says(Code::FwPortsClosed);
     // From a laptop: closed for everybody, or for this network alone.
     let laptop = reach::all_closed(FailureKind::Timeout, 4_000);
     second_look(laptop.clone(), false).finds(Code::FwPortsClosed, Impact::Broken, Confidence::Confirmed);

@@ -383,9 +383,9 @@ fn its_own_name() {
     let seen = Seen { own: Bare(10_010), ..GOOD };
     sees(seen).without_reference().finds(Code::NatHairpin, Impact::Risk, Confidence::Likely);
     // The reference was made to fetch from the target, and not from itself.
-    let not_itself = sees(seen).without(|fact| {
-        matches!(&fact.body, FactBody::Par(body) if (body.role, body.arm) == (Role::Reference, ParArm::OwnUrl))
-    });
+    let not_itself = sees(seen).without(
+        |fact| matches!(&fact.body, FactBody::Par(body) if (body.role, body.arm) == (Role::Reference, ParArm::OwnUrl)),
+    );
     not_itself.clone().finds(Code::NatHairpin, Impact::Risk, Confidence::Likely);
     second_look(not_itself.clone(), true).finds(Code::NatHairpin, Impact::Risk, Confidence::Confirmed);
     // Nobody gets there: that is not a matter of the way back.

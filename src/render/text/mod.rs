@@ -102,11 +102,9 @@ fn again(run: &Run) -> String {
             command.push_str(option);
         }
     }
-    // Their values are not part of a run.
-    let lost = [(!settings.resolved_by_user.is_empty(), "--resolve"), (settings.nameservers_given, "--nameserver")];
-    let lost: Vec<&str> = lost.into_iter().filter(|(given, _)| *given).map(|(_, option)| option).collect();
-    if !lost.is_empty() {
-        command.push_str(&format!("  # and {} as before", lost.join(", ")));
+    let others: Vec<&str> = settings.also_given.iter().map(std::ops::Deref::deref).collect();
+    if !others.is_empty() {
+        command.push_str(&format!("  # and {} as before", others.join(", ")));
     }
     command
 }
