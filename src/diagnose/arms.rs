@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use pdsdoctor_probes::{
     fact::{FactId, FailureKind, Family, ProbeName, Role},
-    http_fact::{Content, HttpPurpose},
+    http_fact::{Content, HttpFact, HttpPurpose},
     par_fact::{ParArm, ParFact},
 };
 
@@ -111,9 +111,14 @@ impl Arm<'_> {
 
     /// Node cuts off no attempt at the only address there is: then a few hundred milliseconds are no timer's.
     fn settle(&mut self) {
-        if self.published.0 + self.published.1 < 2 && self.got == Got::Failed(FetchFailure::AttemptCap) {
+        if self.knows_no_timer() && self.got == Got::Failed(FetchFailure::AttemptCap) {
             self.got = Got::Failed(FetchFailure::AtOnce);
         }
+    }
+
+    /// There is one address: Node gives each attempt but the last a time limit.
+    pub fn knows_no_timer(&self) -> bool {
+        self.published.0 + self.published.1 < 2
     }
 
     /// It was reached, and nothing held the fetch up.
@@ -217,21 +222,29 @@ pub fn login<'a>(evidence: &Evidence<'a>, client: &str) -> Option<Arm<'a>> {
 /// The requests for the `did:web` of a client's host, which go to the same place by another way: one that came
 /// through, else the quickest failure.
 pub fn did_web(evidence: &Evidence<'_>, host: &str) -> Option<Lookup> {
-    let of_host = |url: &str| url.ends_with(&format!("?did=did:web:{host}"));
-    let seen = evidence.http(Role::Target, HttpPurpose::ProxyDidWeb);
-    let seen = seen.iter().filter(|seen| of_host(&seen.body.url));
-    // An old PDS asks who we are before it resolves anything: a DID that nobody has shows which it is.
-    let is_old = plc(evidence).is_none();
-    let all = seen.filter_map(|seen| match seen.body.status {
-        Some(400) if mentions(seen.body.content.as_ref(), "proxy did") => Some(Lookup::Reached(seen.id())),
-        Some(500) => Some(Lookup::Failed(seen.id(), at_most(evidence, seen.took()))),
-        Some(401) if !is_old => Some(Lookup::Reached(seen.id())),
-        _ => None,
-    });
-    all.min_by_key(|lookup| match lookup {
+    did_web_tries(evidence, host).into_iter().map(|(_, lookup)| lookup).min_by_key(|lookup| match lookup {
         Lookup::Reached(_) => 0,
         Lookup::Failed(_, at_most) => *at_most,
     })
+}
+
+/// Each of those requests with what it shows.
+pub(super) fn did_web_tries<'a>(evidence: &Evidence<'a>, host: &str) -> Vec<(Seen<'a, HttpFact>, Lookup)> {
+    let of_host = |url: &str| url.ends_with(&format!("?did=did:web:{host}"));
+    let seen = evidence.http(Role::Target, HttpPurpose::ProxyDidWeb);
+    let seen = seen.into_iter().filter(|seen| of_host(&seen.body.url));
+    // An old PDS asks who we are before it resolves anything: a DID that nobody has shows which it is.
+    let is_old = plc(evidence).is_none();
+    let read = |seen: Seen<'a, HttpFact>| {
+        let lookup = match seen.body.status {
+            Some(400) if mentions(seen.body.content.as_ref(), "proxy did") => Lookup::Reached(seen.id()),
+            Some(500) => Lookup::Failed(seen.id(), at_most(evidence, seen.took())),
+            Some(401) if !is_old => Lookup::Reached(seen.id()),
+            _ => return None,
+        };
+        Some((seen, lookup))
+    };
+    seen.filter_map(read).collect()
 }
 
 fn plc(evidence: &Evidence<'_>) -> Option<Lookup> {
@@ -304,7 +317,7 @@ const HELD_UP_MS: u64 = 30;
 
 /// What is left of a request to the target when only the network is taken off. A connect is one round trip, and so is
 /// an exchange on an open connection; the quickest of them all was held up least.
-fn at_most(evidence: &Evidence<'_>, took: u64) -> u64 {
+pub(super) fn at_most(evidence: &Evidence<'_>, took: u64) -> u64 {
     let lines = evidence.target_lines();
     let at_target = |addr: Option<IpAddr>| addr.is_some_and(|addr| lines.iter().any(|line| line.addr == addr));
     let connects = evidence.all_connects().iter();

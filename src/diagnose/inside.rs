@@ -248,6 +248,18 @@ impl<'a> Inside<'a> {
         found
     }
 
+    /// TLS handshakes with a host from a place that came about, those in small packets aside.
+    pub fn handshakes_with(&self, at: &Vantage, host: &str) -> Vec<Seen<'a, TlsFact>> {
+        let with = |seen: &Seen<'a, TlsFact>| {
+            let body = seen.body;
+            seen.fact.vantage == *at
+                && body.sni.as_str() == host
+                && body.max_segment.is_none()
+                && body.failure.is_none()
+        };
+        self.handshakes().filter(with).collect()
+    }
+
     /// Exchanges with a host from a place.
     pub fn exchanges_with(&self, at: &Vantage, host: &str) -> Vec<Seen<'a, HttpFact>> {
         let with = |seen: &Seen<'a, HttpFact>| host_of(&seen.body.url).as_deref() == Some(host);

@@ -1,19 +1,26 @@
 //! How quick the target is where nothing is wrong: what times of its own fetches are measured against.
 
 use pdsdoctor_probes::{
-    fact::Role,
+    fact::{FactId, Role},
+    http_fact::HttpFact,
     par_fact::{ParArm, ParFact},
 };
 
 use super::{
     arms::{self, Lookup},
     evidence::{Evidence, Seen, host_of},
+    node_model::release::ATTEMPT_MS,
     par_stage::{FetchFailure, Stage},
+    situation::NEAR_MS,
 };
 
 /// A PDS that is held up this long where nothing is to be fetched may be held up past one of Node's timers (250 ms),
 /// which then ends a connection attempt that had come about.
 const BUSY_MS: u64 = 100;
+
+/// A look-up takes three round trips (TCP, TLS, the request). Where all of them took no more than this, none took longer
+/// than 200 ms, and a connection attempt is clear of Node's timer.
+const CLEAR_OF_THE_TIMER_MS: u64 = 3 * (ATTEMPT_MS - NEAR_MS);
 
 /// No machine that answers at all is held up longer than this: a second is what a lost packet costs.
 pub(super) const HELD_UP_MOST_MS: u64 = 1_000;
@@ -60,35 +67,60 @@ impl Evidence<'_> {
         }
     }
 
-    /// The reference was slow with all that it was to fetch, or the target with all that this machine asked of it: that
-    /// the one did not get to the other in a few seconds says nothing.
+    /// The reference was slow with something that it did fetch, or the target with an answer to this machine: that the
+    /// one did not get to the other in a few seconds says nothing.
     pub(super) fn takes_its_time(&self) -> bool {
         let there =
             self.all_pars().iter().filter(|seen| seen.body.role == Role::Reference && seen.body.failure.is_none());
-        let fetches = there.filter(|seen| seen.body.arm != ParArm::Localhost).map(Seen::took);
+        let fetched = |seen: &&Seen<'_, ParFact>| self.stage_of(**seen).reached_host() == Some(true);
+        let fetches = there.filter(fetched).map(Seen::took);
         let lines = self.target_lines();
         let answers = lines.iter().filter_map(|line| line.health).filter(|seen| seen.body.failure.is_none());
-        let slow = |quickest: Option<u64>| quickest.is_some_and(|quickest| quickest > arms::PROMPT_MS);
-        slow(fetches.min()) || slow(answers.map(|seen| seen.took()).min())
+        fetches.chain(answers.map(|seen| seen.took())).any(|took| took > arms::PROMPT_MS)
     }
 
-    /// A login that one of Node's timers ended, between two other fetches from the same host that went well, at a PDS
-    /// that was held up at the time: a bad moment, and not the state of its network.
+    /// A fetch that one of Node's timers ended in a bad moment of the PDS, and not by the state of its network. A login:
+    /// two other fetches from the same host went well, and the PDS was held up at the time. Any other: the same host was
+    /// reached right after.
     pub fn is_bad_moment(&self, seen: &Seen<'_, ParFact>) -> bool {
-        seen.body.role == Role::Target
-            && seen.body.arm == ParArm::CacheBusted
-            && self.stage_of(*seen) == Stage::DocumentNotObtained(FetchFailure::AttemptCap)
-            && self.held_up() >= BUSY_MS
-            && self.passed_otherwise(&seen.body.client)
+        if !self.is_cut_off(seen) {
+            return false;
+        }
+        match seen.body.arm {
+            ParArm::CacheBusted => self.held_up() >= BUSY_MS && self.passed_otherwise(seen, ParArm::AsNamed),
+            ParArm::AsNamed => self.held_up() >= BUSY_MS && self.passed_otherwise(seen, ParArm::CacheBusted),
+            _ => self.reached_afterwards(seen).is_some(),
+        }
     }
 
-    /// The PDS got the document when it was asked for as applications do, which may be a copy that it kept, and reached
-    /// its host for a DID as well.
-    pub fn passed_otherwise(&self, client: &str) -> bool {
-        let named = self.par(Role::Target, Some(client), ParArm::AsNamed);
+    fn is_cut_off(&self, seen: &Seen<'_, ParFact>) -> bool {
+        seen.body.role == Role::Target && self.stage_of(*seen) == Stage::DocumentNotObtained(FetchFailure::AttemptCap)
+    }
+
+    /// The PDS got the document in another request, which may have been answered by a copy that it kept, and reached its
+    /// host for a DID as well.
+    pub fn passed_otherwise(&self, failed: &Seen<'_, ParFact>, arm: ParArm) -> bool {
+        let client = &failed.body.client;
+        let mut others = self
+            .all_pars()
+            .iter()
+            .filter(|seen| seen.body.role == Role::Target && seen.body.arm == arm && &seen.body.client == client);
         let host = host_of(client);
-        named.is_some_and(|(_, stage)| stage.obtained_document() == Some(true))
+        others.any(|seen| self.stage_of(*seen).obtained_document() == Some(true))
             && host.is_some_and(|host| matches!(arms::did_web(self, &host), Some(Lookup::Reached(_))))
+    }
+
+    /// The look-up at the same host after a fetch that one of Node's timers ended: it came through, and so soon that
+    /// nothing on the way takes as long as that timer.
+    pub fn reached_afterwards(&self, failed: &Seen<'_, ParFact>) -> Option<FactId> {
+        let host = host_of(&failed.body.client).filter(|_| self.is_cut_off(failed))?;
+        let ended = failed.fact.started_ms + failed.took();
+        let mut later = arms::did_web_tries(self, &host);
+        later.retain(|(seen, _)| seen.fact.started_ms >= ended);
+        let soon = |(seen, lookup): &(Seen<'_, HttpFact>, Lookup)| {
+            matches!(lookup, Lookup::Reached(_)) && arms::at_most(self, seen.took()) <= CLEAR_OF_THE_TIMER_MS
+        };
+        (later.iter().all(soon)).then(|| later.first().map(|(seen, _)| seen.id())).flatten()
     }
 
     /// Packets between this machine and the target get lost: a connection or a small exchange took a second longer than

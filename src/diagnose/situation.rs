@@ -16,7 +16,7 @@ use pdsdoctor_probes::{
 };
 
 use super::{
-    Confidence,
+    Confidence, arms,
     evidence::{Evidence, Seen, host_of, number},
     inside::{Inside, place_words},
     node_model::{
@@ -28,7 +28,7 @@ use super::{
     },
     par_stage::{FetchFailure, Stage},
 };
-pub use paths::Measured;
+pub use paths::{Measured, way};
 
 /// The PDS's own limit on the fetch of client metadata (`@atproto-labs/fetch-node`, `timedFetch(10e3)`).
 pub const PDS_LIMIT_MS: u64 = 10_000;
@@ -167,10 +167,7 @@ pub fn of<'a>(evidence: &Evidence<'a>, host: &str) -> Option<Story<'a>> {
                 paths::has_route(&tries).then(|| any_source(inside, &at, Family::of(address)).unwrap_or(address.into()))
             }
         };
-        let handshakes = inside.handshakes().filter(|seen| seen.body.max_segment.is_none()).filter(|seen| {
-            let body = seen.body;
-            seen.fact.vantage == at && body.addr == address && body.sni.as_str() == host && body.failure.is_none()
-        });
+        let handshakes = inside.handshakes_with(&at, host).into_iter().filter(|seen| seen.body.addr == address);
         let handshake = handshakes.min_by_key(Seen::took);
         let Some(found) = Measured::of(address, &tries, handshake.as_ref(), source.is_some()) else {
             unsure.push(format!("{address} was not connected to"));
@@ -459,7 +456,10 @@ pub fn observed<'a>(evidence: &Evidence<'a>, host: &str) -> Option<Observed<'a>>
         let obtained = stage.obtained_document().filter(|obtained| *obtained).or(reached).or(stage.obtained_document());
         use FetchFailure::{AtOnce, AttemptCap, Silence, Slow};
         let bare = matches!(stage, Stage::DocumentNotObtained(AtOnce | AttemptCap | Silence | Slow));
+        // A timer ends no fetch early: of several that failed, the quickest was held up least.
+        let quickest = bare.then(|| arms::login(evidence, client)).flatten().filter(|login| login.got.is_bare());
         let spent_ms = seen.took().saturating_sub(base);
+        let spent_ms = quickest.map_or(spent_ms, |login| login.spent.min(spent_ms));
         Some(Observed { seen, client, obtained: obtained?, spent_ms, bare, held_up_ms: evidence.held_up() })
     })
 }

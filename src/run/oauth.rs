@@ -1,12 +1,13 @@
 //! OAuth discovery and the PAR experiment, at the target and, identically, at the reference.
 
 use std::{
+    collections::BTreeSet,
     net::IpAddr,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use pdsdoctor_probes::{
@@ -27,6 +28,7 @@ use super::{
     clients::{Clients, DOCUMENTS, https_host},
     origin, random, way_out,
 };
+use crate::egress::EgressHost;
 
 /// The client for which a PDS fetches nothing (atproto OAuth profile, "Localhost Client Development").
 const LOCALHOST_CLIENT: &str = "http://localhost";
@@ -197,6 +199,17 @@ async fn pars(context: &Arc<Context>, clients: &Clients, role: Role, pds: (&str,
     };
     // Any address that the PDS shall fetch, in place of a client's.
     let fetched = |arm, url: &str| request(arm, url, busted(url), callback(url), BASE_SCOPE.to_owned());
+    // The hosts where a timer of the target's Node may have ended the fetch.
+    let cut_off = Mutex::new(BTreeSet::new());
+    let ask = async |request: ParRequest| {
+        let started = Instant::now();
+        let answer = par::par(net, &request).await;
+        if role == Role::Target && way_out::is_cut_off(&answer, started.elapsed()) {
+            let host = https_host(&request.client).filter(|(_, port)| *port == 443).map(|(host, _)| host);
+            cut_off.lock().unwrap_or_else(PoisonError::into_inner).extend(host);
+        }
+        answer
+    };
     let base_known = Notify::new();
     let localhost = async {
         let (client, redirect) = (LOCALHOST_CLIENT, LOCALHOST_REDIRECT.to_owned());
@@ -222,7 +235,7 @@ async fn pars(context: &Arc<Context>, clients: &Clients, role: Role, pds: (&str,
         else {
             return;
         };
-        let answer = par::par(net, &fetched(arm, &format!("{origin}/xrpc/_health"))).await;
+        let answer = ask(fetched(arm, &format!("{origin}/xrpc/_health"))).await;
         if role == Role::Target && way_out::has_failed(&answer) {
             context.own_url_failed.store(true, Ordering::Relaxed);
         }
@@ -243,7 +256,7 @@ async fn pars(context: &Arc<Context>, clients: &Clients, role: Role, pds: (&str,
         }
     };
     let logins = clients.all.iter().filter(|client| https_host(&client.id).is_some()).map(|client| async {
-        let now = async { seen(par::par(net, &fetched(ParArm::CacheBusted, &client.id)).await) };
+        let now = async { seen(ask(fetched(ParArm::CacheBusted, &client.id)).await) };
         let as_named = async {
             let patience = DOCUMENT_KNOWN_BY.saturating_sub(Duration::from_millis(net.elapsed_ms()));
             let document = time::timeout(patience, client.document()).await.ok().flatten();
@@ -256,7 +269,7 @@ async fn pars(context: &Arc<Context>, clients: &Clients, role: Role, pds: (&str,
                 redirect.unwrap_or_else(|| callback(&client.id)),
                 scope.unwrap_or_else(|| BASE_SCOPE.to_owned()),
             );
-            seen(par::par(net, &request).await);
+            seen(ask(request).await);
         };
         tokio::join!(now, as_named);
     });
@@ -277,8 +290,11 @@ async fn pars(context: &Arc<Context>, clients: &Clients, role: Role, pds: (&str,
             () = overdue => {}
         }
     };
-    let way_out = way_out::examine(context, clients, role, pds, take, |host| fetched(host.family.arm(), &host.url));
-    tokio::join!(localhost, own_url, decided, way_out);
+    let fetch = async |host: &EgressHost| drop(ask(fetched(host.family.arm(), &host.url)).await);
+    let way_out = way_out::examine(context, clients, role, pds, take, fetch);
+    let ((), (), (), failed_soon) = tokio::join!(localhost, own_url, decided, way_out);
+    let cut_off = cut_off.into_inner().unwrap_or_else(PoisonError::into_inner);
+    way_out::again(context, clients, pds, failed_soon, cut_off).await;
 }
 
 /// The address with a query that nobody asked for before: no cache on the way, and never the same address as the

@@ -1,17 +1,13 @@
 //! The PDS's way out, seen through what it can be made to fetch and to look up without an account. Sent where a
 //! login fails or takes its time, and where the user names hosts for it: a healthy PDS is not bothered.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
 
 use pdsdoctor_probes::{
     fact::{Family, ProbeName, Role},
     http_fact::{HttpFact, HttpPurpose},
     limits,
-    outside::{
-        fetch,
-        par::{self, ParRequest},
-        tcp,
-    },
+    outside::{fetch, tcp},
     par_fact::ParFact,
 };
 use tokio::{sync::watch, task::JoinSet, time::Instant};
@@ -23,7 +19,7 @@ use super::{
     random,
 };
 use crate::{
-    diagnose::par_stage::{Stage, stage},
+    diagnose::par_stage::{FetchFailure, Stage, stage},
     egress::EgressHost,
 };
 
@@ -31,6 +27,8 @@ use crate::{
 /// not going well: a fetch over 300 ms takes four round trips, 1.2 s.
 pub(super) const OVERDUE: Duration = Duration::from_millis(1_500);
 
+/// A look-up that failed before the PDS's own limit on it (3 s, `@atproto/identity`) could have ended it.
+const SOON: Duration = Duration::from_millis(2_500);
 /// How often the failing look-up at the application's host is timed again, at most,
 const TIMED_AGAIN: usize = 3;
 /// and for how long: a silent host would cost its limit each time.
@@ -80,17 +78,18 @@ pub(super) fn has_failed(answer: &ParFact) -> bool {
     }
 }
 
-/// Everything about the way out, once it is wanted. `request` makes the PAR for a host.
+/// Everything about the way out, once it is wanted; whether the look-up at the application's host failed soon. `fetch`
+/// sends the PAR for a host.
 pub(super) async fn examine(
     context: &Arc<Context>,
     clients: &Clients,
     role: Role,
     pds: (&str, IpAddr),
     take: impl Fn(usize) -> usize,
-    request: impl Fn(&EgressHost) -> ParRequest,
-) {
+    fetch: impl AsyncFn(&EgressHost),
+) -> bool {
     if !context.way_out.made().await {
-        return;
+        return false;
     }
     let room = take(context.options.egress_hosts.len());
     let hosts: Vec<&EgressHost> = context.options.egress_hosts.iter().take(room).collect();
@@ -102,13 +101,7 @@ pub(super) async fn examine(
         };
         context.net.not_measured(ProbeName::Par, why, needs);
     }
-    let pars = hosts.iter().map(|host| {
-        let request = request(host);
-        async move {
-            par::par(&context.net, &request).await;
-        }
-    });
-    let pars = futures_util::future::join_all(pars);
+    let pars = futures_util::future::join_all(hosts.iter().map(|host| fetch(host)));
     let from_here = async {
         // Once is enough: the reference is asked about the same hosts.
         if role == Role::Target {
@@ -116,20 +109,37 @@ pub(super) async fn examine(
         }
     };
     let (_, (), failed_soon) = tokio::join!(pars, from_here, lookups(context, clients, role, pds));
-    if failed_soon {
-        time_again(context, clients, pds).await;
+    failed_soon
+}
+
+/// Look-ups at the hosts in question, now that the PDS has nothing else to do for us. At the application's, where one
+/// failed soon: how quickly it can fail. All of them at once hold each other up, and then a failure at once takes as long
+/// as one by Node's timer. At each host where a timer ended the fetch: whether it is reached now.
+pub(super) async fn again(
+    context: &Arc<Context>,
+    clients: &Clients,
+    pds: (&str, IpAddr),
+    failed_soon: bool,
+    cut_off: BTreeSet<String>,
+) {
+    let started = Instant::now();
+    let app = app(clients);
+    if let Some(app) = app.as_ref().filter(|_| failed_soon) {
+        for _ in 0..TIMED_AGAIN {
+            if !look_up_web(context, app, pds).await || started.elapsed() >= TIMING {
+                break;
+            }
+        }
+    }
+    for host in cut_off.iter().filter(|host| !(failed_soon && app.as_ref() == Some(*host))) {
+        look_up_web(context, host, pds).await;
     }
 }
 
-/// The look-up at the application's host again, now that the PDS has nothing else to do for us: how quickly it can
-/// fail. All of them at once hold each other up, and then a failure at once takes as long as one by Node's timer.
-async fn time_again(context: &Arc<Context>, clients: &Clients, pds: (&str, IpAddr)) {
-    let started = Instant::now();
-    for _ in 0..TIMED_AGAIN {
-        if !look_up_app(context, clients, pds).await || started.elapsed() >= TIMING {
-            return;
-        }
-    }
+/// Node's timer may have ended the fetch, as far as `elapsed`, the time of the request, tells.
+pub(super) fn is_cut_off(answer: &ParFact, elapsed: Duration) -> bool {
+    let took_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+    stage(answer, took_ms, 0) == Stage::DocumentNotObtained(FetchFailure::AttemptCap)
 }
 
 /// The host as this machine sees it: is it there, and which families has it?
@@ -160,8 +170,13 @@ async fn lookups(context: &Arc<Context>, clients: &Clients, role: Role, pds: (&s
             look_up(context, role, HttpPurpose::ProxyPlc, nobodys_did(), pds).await;
         }
     };
-    let web =
-        async { role == Role::Target && context.login_failed.made().await && look_up_app(context, clients, pds).await };
+    let web = async {
+        let asked = role == Role::Target && context.login_failed.made().await;
+        match app(clients).filter(|_| asked) {
+            Some(app) => look_up_web(context, &app, pds).await,
+            None => false,
+        }
+    };
     let handle = async {
         if third_parties {
             let (origin, addr) = pds;
@@ -175,14 +190,18 @@ async fn lookups(context: &Arc<Context>, clients: &Clients, role: Role, pds: (&s
     failed_soon
 }
 
-/// The `did:web` of the first application's host; whether it failed, and soon. The PDS keeps what it finds there, and
-/// where it cannot fetch from the host, that is nothing.
-async fn look_up_app(context: &Context, clients: &Clients, pds: (&str, IpAddr)) -> bool {
-    let app = clients.all.iter().find_map(|client| https_host(&client.id).filter(|(_, port)| *port == 443));
-    let Some((host, _)) = app else { return false };
+/// The host of the first application that a `did:web` can name.
+fn app(clients: &Clients) -> Option<String> {
+    let mut hosts = clients.all.iter().filter_map(|client| https_host(&client.id));
+    hosts.find(|(_, port)| *port == 443).map(|(host, _)| host)
+}
+
+/// The `did:web` of a host; whether it failed, and soon. The PDS keeps what it finds there, and where it cannot fetch
+/// from the host, that is nothing.
+async fn look_up_web(context: &Context, host: &str, pds: (&str, IpAddr)) -> bool {
     let started = Instant::now();
     let seen = look_up(context, Role::Target, HttpPurpose::ProxyDidWeb, format!("did:web:{host}"), pds).await;
-    seen.status == Some(500) && started.elapsed() < TIMING
+    seen.status == Some(500) && started.elapsed() < SOON
 }
 
 async fn look_up(

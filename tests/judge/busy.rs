@@ -9,7 +9,7 @@ use pdsdoctor_probes::{
 };
 
 use crate::{
-    outbound::{Fetch, REPORT, Seen, sees},
+    outbound::{Fetch, GOOD, REPORT, Seen, sees},
     world::*,
 };
 
@@ -23,6 +23,18 @@ impl World {
             if matches!(&fact.body, FactBody::Par(body) if body.role == Role::Target) {
                 fact.took_ms += ms + before * ms / 8;
                 before += 1;
+            }
+        })
+    }
+
+    /// The look-up at a host, made after everything else.
+    fn later(self, host: &str, status: u16, took: u64) -> Self {
+        let message = if status == 400 { REACHED } else { "Internal Server Error" };
+        self.looks_up(Role::Target, HttpPurpose::ProxyDidWeb, status, message, took).with(|world| {
+            let Some(fact) = world.run.facts.last_mut() else { return };
+            fact.started_ms = 12_000;
+            if let FactBody::Http(body) = &mut fact.body {
+                body.url = t(&body.url.replace("tangled.org", host));
             }
         })
     }
@@ -83,4 +95,49 @@ fn one_bad_moment_of_a_busy_pds_is_no_fault_of_its_network() {
     let copy = one_bad_try().looks_up(Role::Target, HttpPurpose::ProxyDidWeb, 500, "Internal Server Error", 280);
     copy.clone().held_up(150).finds(Code::OauthClientMetadataEgress, Impact::Broken, Confidence::Confirmed);
     copy.finds(Code::OauthClientMetadataEgress, Impact::Broken, Confidence::Confirmed);
+}
+
+/// A request that nobody's login rests on, and the same host right after: what passes then is no state of the network.
+#[test]
+fn what_is_reached_right_after_was_a_bad_moment() {
+    const OWN: &str = "pds.example.com";
+    const FAR: &str = "far.example.net";
+    let own = || sees(Seen { own: Fetch::Bare(270), ..GOOD });
+    own().finds(Code::NatHairpin, Impact::Risk, Confidence::Likely);
+    own().later(OWN, 400, 40).is_well();
+    own().later(OWN, 500, 265).finds(Code::NatHairpin, Impact::Risk, Confidence::Likely);
+    let far = || sees(Seen { app: Fetch::Reached(60), ..REPORT });
+    far().finds(Code::NodeHe250ms, Impact::Risk, Confidence::Likely);
+    far().later(FAR, 400, 300).never_says(Code::NodeHe250ms);
+    far().later(FAR, 500, 262).finds(Code::NodeHe250ms, Impact::Risk, Confidence::Likely);
+    // So slow that one try in two may fail.
+    far().later(FAR, 400, 760).finds(Code::NodeHe250ms, Impact::Risk, Confidence::Likely);
+    // Another host says nothing of this one.
+    far().later(OWN, 400, 60).finds(Code::NodeHe250ms, Impact::Risk, Confidence::Likely);
+}
+
+/// Both requests of a login ran into the timer.
+#[test]
+fn a_login_that_passes_right_after_fails_now_and_then() {
+    const APP: &str = "tangled.org";
+    let fails = || sees(REPORT);
+    let judged =
+        fails().later(APP, 400, 60).finds(Code::OauthClientMetadataEgress, Impact::Degraded, Confidence::Likely);
+    assert!(judged.show().contains("right after") && !judged.says(Code::NodeHe250ms), "{}", judged.show());
+    for world in [fails().later(APP, 400, 760), fails().later(APP, 500, 262)] {
+        assert_eq!(world.judge().diagnosis.causes[0].code, Code::NodeHe250ms);
+    }
+}
+
+#[test]
+fn the_other_request_of_a_login_may_have_the_bad_moment() {
+    let bare = not_obtained("");
+    let one = || {
+        healthy()
+            .par(Role::Target, ParArm::AsNamed, (400, "invalid_client_metadata", &bare), 540)
+            .looks_up(Role::Target, HttpPurpose::ProxyPlc, 400, REACHED, 30)
+            .looks_up(Role::Target, HttpPurpose::ProxyDidWeb, 400, REACHED, 20)
+    };
+    one().held_up(150).is_well();
+    one().finds(Code::OauthClientMetadataEgress, Impact::Degraded, Confidence::Likely);
 }

@@ -281,14 +281,26 @@ fn the_other_half_alone() {
 
 /// The directory is far away, by IPv4.
 fn far_directory(world: World) -> World {
-    world.there(&container(), |fact| {
-        if let FactBody::Connect(body) = &fact.body
-            && body.host.as_str() == DIRECTORY
-            && body.addr.is_ipv4()
-        {
-            fact.took_ms = 400;
-        }
+    world.there(&container(), |fact| match &fact.body {
+        FactBody::Connect(body) if body.host.as_str() == DIRECTORY && body.addr.is_ipv4() => fact.took_ms = 400,
+        FactBody::Tls(body) if body.sni.as_str() == DIRECTORY && body.addr.is_ipv4() => fact.took_ms = 410,
+        _ => {}
     })
+}
+
+/// One connection was late, and the handshake on it shows that the way is short: this machine was busy.
+#[test]
+fn one_late_connection_is_no_far_host() {
+    let late = |ms: u64| {
+        far_directory(machine()).each(move |fact| match &fact.body {
+            FactBody::Connect(body) if body.host.as_str() == DIRECTORY && body.addr.is_ipv4() => fact.took_ms = ms,
+            FactBody::Tls(body) if body.sni.as_str() == DIRECTORY => fact.took_ms = 60,
+            _ => {}
+        })
+    };
+    for ms in [210, 260, 400, 900] {
+        late(ms).is_well();
+    }
 }
 
 #[test]

@@ -163,13 +163,20 @@ fn judge_client(evidence: &Evidence<'_>, client: &str, found: &mut Found) {
             main.stage,
             Stage::DocumentNotObtained(FetchFailure::AttemptCap | FetchFailure::Slow | FetchFailure::Silence)
         );
-        found.cause(match named.as_ref().filter(|_| took_its_time && evidence.passed_otherwise(client)) {
-            Some(named) => now_and_then(
+        let beside = took_its_time && evidence.passed_otherwise(&main.target, ParArm::AsNamed);
+        let after = evidence.reached_afterwards(&main.target);
+        found.cause(match (named.as_ref().filter(|_| beside), after) {
+            (Some(named), _) => now_and_then(
                 not_obtained(evidence, main, None),
                 "the PDS reached the same host twice at the same time",
-                named,
+                named.target.id(),
             ),
-            None => not_obtained(evidence, main, named.as_ref()),
+            (None, Some(after)) => now_and_then(
+                not_obtained(evidence, main, named.as_ref()),
+                "the PDS reached the same host right after",
+                after,
+            ),
+            (None, None) => not_obtained(evidence, main, named.as_ref()),
         });
         theories(evidence, main, found);
         return;
@@ -177,7 +184,8 @@ fn judge_client(evidence: &Evidence<'_>, client: &str, found: &mut Found) {
     // The application's own request fails where the other one passed: not always, but it happens.
     if let Some(named) = named.as_ref().filter(|named| named.stage.obtained_document() == Some(false)) {
         let cause = not_obtained(evidence, named, None);
-        found.cause(now_and_then(cause, "with a cache-busting query the PDS did fetch it, at the same time", main));
+        let well = "with a cache-busting query the PDS did fetch it, at the same time";
+        found.cause(now_and_then(cause, well, main.target.id()));
         return;
     }
     let refusals = [busted.as_ref(), named.as_ref()]
@@ -216,13 +224,10 @@ pub(super) fn beside_reference(evidence: &Evidence<'_>, cause: Cause, arm: &Arm<
 }
 
 /// What went well speaks against what failed.
-fn now_and_then(mut cause: Cause, well: &str, passed: &Arm<'_>) -> Cause {
+fn now_and_then(mut cause: Cause, well: &str, passed: FactId) -> Cause {
     cause.impact = Impact::Degraded;
     cause.confidence = cause.confidence.min(Confidence::Likely);
-    cause
-        .saw(format!("{well}: it fails now and then"))
-        .against([passed.target.id()])
-        .settle("the same check a few times more")
+    cause.saw(format!("{well}: it fails now and then")).against([passed]).settle("the same check a few times more")
 }
 
 pub(super) fn client_host(client: &str) -> String {

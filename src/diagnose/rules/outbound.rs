@@ -62,7 +62,8 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
 
 /// The PDS did not get a document that others get.
 fn is_ours(evidence: &Evidence<'_>, app: &Arm<'_>) -> bool {
-    if app.got == Got::Reached {
+    // What passes right after is no state of the network: the login rule's.
+    if app.got == Got::Reached || evidence.reached_afterwards(&app.seen).is_some() {
         return false;
     }
     let client = app.seen.body.client.as_str();

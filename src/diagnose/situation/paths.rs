@@ -14,6 +14,8 @@ use crate::diagnose::{
 
 /// How late beyond a whole number of seconds a repeated SYN may seem: the jitter of the path and of this machine.
 const STEP_LATE_MS: u64 = 250;
+/// So many connections that took alike are no accident of this machine's.
+const A_HABIT: usize = 3;
 /// How early: the fastest try is the yardstick, and the lost one may have been faster still.
 const STEP_EARLY_MS: u64 = 50;
 
@@ -53,8 +55,8 @@ impl Measured {
         let kept: Vec<u64> = times.iter().copied().filter(|time| !is_lost(*time)).collect();
         // Where every first packet was lost, what is left of the whole seconds is the way.
         let rests = || times.iter().map(|time| (time % SYN_RETRANSMIT_MS).max(1)).collect();
-        let usual = if kept.is_empty() { middle(rests()) } else { middle(kept.clone()) };
-        if kept.is_empty() && !times.is_empty() {
+        let usual = if kept.is_empty() { middle(rests()) } else { way(kept.clone(), handshake_ms) };
+        if usual < kept.iter().min().copied() || (kept.is_empty() && !times.is_empty()) {
             ids.extend(handshake.map(Seen::id));
         }
         let path = match (usual, tries.first()) {
@@ -85,6 +87,11 @@ impl Measured {
                     }
                     _ => String::new(),
                 };
+                let least = self.kept.iter().min().copied().unwrap_or(0);
+                if *after_ms < least {
+                    // Nothing measured is hidden: what it took, and why less is reckoned with.
+                    return format!("connects after {least} ms, on a way of {after_ms} ms at most{span}");
+                }
                 format!("connects after {after_ms} ms{span}")
             }
             Path::Fails { after_ms: 0, code } => format!("fails at once ({code})"),
@@ -114,6 +121,16 @@ fn is_lost(times: &[u64], time: u64) -> bool {
 fn is_lost_by(handshake_ms: Option<u64>, time: u64) -> bool {
     let short = handshake_ms.filter(|ms| *ms <= SYN_RETRANSMIT_MS / 2);
     short.is_some_and(|ms| time >= SYN_RETRANSMIT_MS && time % SYN_RETRANSMIT_MS <= ms + STEP_EARLY_MS)
+}
+
+/// How long the way is, there and back, from the times of connections and of the shortest TLS handshake. A handshake
+/// takes one way there and back at least: what one connection took beyond it may have been this machine's doing. What
+/// several took is the network's.
+pub fn way(times: Vec<u64>, handshake_ms: Option<u64>) -> Option<u64> {
+    let few = times.len() < A_HABIT;
+    let usual = middle(times)?;
+    let at_most = handshake_ms.filter(|_| few).unwrap_or(usual);
+    Some(usual.min(at_most).max(1))
 }
 
 fn middle(mut times: Vec<u64>) -> Option<u64> {

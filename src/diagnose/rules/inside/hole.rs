@@ -4,6 +4,7 @@ use pdsdoctor_probes::{
     fact::{ConnectFact, FactId, FailureKind, Family, Role, Vantage},
     host_fact::{Range, SourceFact},
     par_fact::ParArm,
+    tls_fact::TlsFact,
 };
 
 use super::{
@@ -36,6 +37,8 @@ pub(super) struct Tried<'a> {
     pub(super) host: &'a str,
     pub(super) v4: Vec<Seen<'a, ConnectFact>>,
     pub(super) v6: Vec<Seen<'a, ConnectFact>>,
+    /// The shortest TLS handshake by IPv4.
+    v4_handshake: Option<Seen<'a, TlsFact>>,
 }
 
 /// The hosts of other people, as they fared from a place.
@@ -45,7 +48,8 @@ pub(super) fn tried<'a>(evidence: &Evidence<'a>, at: &Vantage) -> Vec<Tried<'a>>
     let one = |host| {
         let all = inside.connects_to(at, host);
         let (v4, v6) = all.into_iter().partition(|seen| Family::of(seen.body.addr) == Family::V4);
-        Tried { host, v4, v6 }
+        let handshakes = inside.handshakes_with(at, host).into_iter().filter(|seen| seen.body.addr.is_ipv4());
+        Tried { host, v4, v6, v4_handshake: handshakes.min_by_key(Seen::took) }
     };
     others.map(one).collect()
 }
@@ -66,11 +70,10 @@ impl Tried<'_> {
         self.v6.iter().find(|seen| answered(seen))
     }
 
-    /// How long IPv4 takes: the middle one of the connections that were answered.
+    /// How long IPv4 takes.
     pub(super) fn v4_ms(&self) -> Option<u64> {
-        let mut times: Vec<u64> = self.v4.iter().filter(|seen| answered(seen)).map(Seen::took).collect();
-        times.sort_unstable();
-        times.get(times.len() / 2).copied()
+        let times = self.v4.iter().filter(|seen| answered(seen)).map(Seen::took).collect();
+        situation::way(times, self.v4_handshake.map(|seen| seen.took()))
     }
 
     /// IPv6 says nothing, and IPv4 works.
