@@ -87,8 +87,7 @@ impl Evidence<'_> {
             return false;
         }
         match seen.body.arm {
-            ParArm::CacheBusted => self.held_up() >= BUSY_MS && self.passed_otherwise(seen, ParArm::AsNamed),
-            ParArm::AsNamed => self.held_up() >= BUSY_MS && self.passed_otherwise(seen, ParArm::CacheBusted),
+            arm if arm.is_login() => self.held_up() >= BUSY_MS && self.passed_otherwise(seen),
             _ => self.reached_afterwards(seen).is_some(),
         }
     }
@@ -97,14 +96,14 @@ impl Evidence<'_> {
         seen.body.role == Role::Target && self.stage_of(*seen) == Stage::DocumentNotObtained(FetchFailure::AttemptCap)
     }
 
-    /// The PDS got the document in another request, which may have been answered by a copy that it kept, and reached its
-    /// host for a DID as well.
-    pub fn passed_otherwise(&self, failed: &Seen<'_, ParFact>, arm: ParArm) -> bool {
+    /// The PDS got the document in the login's other request, which may have been answered by a copy that it kept, and
+    /// reached its host for a DID as well.
+    pub fn passed_otherwise(&self, failed: &Seen<'_, ParFact>) -> bool {
         let client = &failed.body.client;
-        let mut others = self
-            .all_pars()
-            .iter()
-            .filter(|seen| seen.body.role == Role::Target && seen.body.arm == arm && &seen.body.client == client);
+        let mut others = self.all_pars().iter().filter(|seen| {
+            let body = seen.body;
+            body.role == Role::Target && body.arm.is_login() && body.arm != failed.body.arm && &body.client == client
+        });
         let host = host_of(client);
         others.any(|seen| self.stage_of(*seen).obtained_document() == Some(true))
             && host.is_some_and(|host| matches!(arms::did_web(self, &host), Some(Lookup::Reached(_))))

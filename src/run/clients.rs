@@ -175,3 +175,8 @@ pub(super) fn https_host(address: &str) -> Option<(String, u16)> {
     let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
     Some((host.to_ascii_lowercase(), url.port().unwrap_or(443)))
 }
+
+/// The host of an https address at the usual port, the only one that a PDS fetches from.
+pub(super) fn usual_host(address: &str) -> Option<String> {
+    https_host(address).filter(|(_, port)| *port == 443).map(|(host, _)| host)
+}

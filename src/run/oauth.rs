@@ -25,7 +25,7 @@ use tokio::{sync::Notify, task::JoinSet, time};
 use super::{
     Context,
     addresses::addresses,
-    clients::{Clients, DOCUMENTS, https_host},
+    clients::{Clients, DOCUMENTS, https_host, usual_host},
     origin, random, way_out,
 };
 use crate::egress::EgressHost;
@@ -205,8 +205,7 @@ async fn pars(context: &Arc<Context>, clients: &Clients, role: Role, pds: (&str,
         let started = Instant::now();
         let answer = par::par(net, &request).await;
         if role == Role::Target && way_out::is_cut_off(&answer, started.elapsed()) {
-            let host = https_host(&request.client).filter(|(_, port)| *port == 443).map(|(host, _)| host);
-            cut_off.lock().unwrap_or_else(PoisonError::into_inner).extend(host);
+            cut_off.lock().unwrap_or_else(PoisonError::into_inner).extend(usual_host(&request.client));
         }
         answer
     };
@@ -226,15 +225,12 @@ async fn pars(context: &Arc<Context>, clients: &Clients, role: Role, pds: (&str,
         let wanted = match role {
             Role::Target => own,
             _ if context.second_look.made().await => {
-                let target = context.found().target.clone();
-                target.origin.filter(|_| target.port == 443).map(|origin| (ParArm::TargetUrl, origin.to_string()))
+                let target = context.found().target.origin.clone();
+                target.map(|origin| (ParArm::TargetUrl, origin.to_string()))
             }
             _ => own.filter(|_| context.own_url_failed.load(Ordering::Relaxed)),
         };
-        let Some((arm, origin)) = wanted.filter(|(_, origin)| https_host(origin).is_some_and(|(_, port)| port == 443))
-        else {
-            return;
-        };
+        let Some((arm, origin)) = wanted.filter(|(_, origin)| usual_host(origin).is_some()) else { return };
         let answer = ask(fetched(arm, &format!("{origin}/xrpc/_health"))).await;
         if role == Role::Target && way_out::has_failed(&answer) {
             context.own_url_failed.store(true, Ordering::Relaxed);

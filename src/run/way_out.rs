@@ -15,7 +15,7 @@ use tokio::{sync::watch, task::JoinSet, time::Instant};
 use super::{
     Context,
     addresses::addresses,
-    clients::{Clients, https_host},
+    clients::{Clients, https_host, usual_host},
     random,
 };
 use crate::{
@@ -123,15 +123,15 @@ pub(super) async fn again(
     cut_off: BTreeSet<String>,
 ) {
     let started = Instant::now();
-    let app = app(clients);
-    if let Some(app) = app.as_ref().filter(|_| failed_soon) {
+    let app = app(clients).filter(|_| failed_soon);
+    if let Some(app) = &app {
         for _ in 0..TIMED_AGAIN {
             if !look_up_web(context, app, pds).await || started.elapsed() >= TIMING {
                 break;
             }
         }
     }
-    for host in cut_off.iter().filter(|host| !(failed_soon && app.as_ref() == Some(*host))) {
+    for host in cut_off.iter().filter(|host| app.as_ref() != Some(host)) {
         look_up_web(context, host, pds).await;
     }
 }
@@ -192,8 +192,7 @@ async fn lookups(context: &Arc<Context>, clients: &Clients, role: Role, pds: (&s
 
 /// The host of the first application that a `did:web` can name.
 fn app(clients: &Clients) -> Option<String> {
-    let mut hosts = clients.all.iter().filter_map(|client| https_host(&client.id));
-    hosts.find(|(_, port)| *port == 443).map(|(host, _)| host)
+    clients.all.iter().find_map(|client| usual_host(&client.id))
 }
 
 /// The `did:web` of a host; whether it failed, and soon. The PDS keeps what it finds there, and where it cannot fetch

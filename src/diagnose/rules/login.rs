@@ -163,7 +163,7 @@ fn judge_client(evidence: &Evidence<'_>, client: &str, found: &mut Found) {
             main.stage,
             Stage::DocumentNotObtained(FetchFailure::AttemptCap | FetchFailure::Slow | FetchFailure::Silence)
         );
-        let beside = took_its_time && evidence.passed_otherwise(&main.target, ParArm::AsNamed);
+        let beside = took_its_time && evidence.passed_otherwise(&main.target);
         let after = evidence.reached_afterwards(&main.target);
         found.cause(match (named.as_ref().filter(|_| beside), after) {
             (Some(named), _) => now_and_then(

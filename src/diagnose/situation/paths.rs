@@ -14,10 +14,10 @@ use crate::diagnose::{
 
 /// How late beyond a whole number of seconds a repeated SYN may seem: the jitter of the path and of this machine.
 const STEP_LATE_MS: u64 = 250;
-/// So many connections that took alike are no accident of this machine's.
-const A_HABIT: usize = 3;
 /// How early: the fastest try is the yardstick, and the lost one may have been faster still.
 const STEP_EARLY_MS: u64 = 50;
+/// So many connections that took alike are no accident of this machine's.
+const A_HABIT: usize = 3;
 
 /// One address, connected to patiently.
 #[derive(Clone, Debug)]

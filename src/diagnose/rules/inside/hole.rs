@@ -4,7 +4,6 @@ use pdsdoctor_probes::{
     fact::{ConnectFact, FactId, FailureKind, Family, Role, Vantage},
     host_fact::{Range, SourceFact},
     par_fact::ParArm,
-    tls_fact::TlsFact,
 };
 
 use super::{
@@ -37,8 +36,8 @@ pub(super) struct Tried<'a> {
     pub(super) host: &'a str,
     pub(super) v4: Vec<Seen<'a, ConnectFact>>,
     pub(super) v6: Vec<Seen<'a, ConnectFact>>,
-    /// The shortest TLS handshake by IPv4.
-    v4_handshake: Option<Seen<'a, TlsFact>>,
+    /// How long the shortest TLS handshake by IPv4 took, in milliseconds.
+    v4_handshake_ms: Option<u64>,
 }
 
 /// The hosts of other people, as they fared from a place.
@@ -49,7 +48,7 @@ pub(super) fn tried<'a>(evidence: &Evidence<'a>, at: &Vantage) -> Vec<Tried<'a>>
         let all = inside.connects_to(at, host);
         let (v4, v6) = all.into_iter().partition(|seen| Family::of(seen.body.addr) == Family::V4);
         let handshakes = inside.handshakes_with(at, host).into_iter().filter(|seen| seen.body.addr.is_ipv4());
-        Tried { host, v4, v6, v4_handshake: handshakes.min_by_key(Seen::took) }
+        Tried { host, v4, v6, v4_handshake_ms: handshakes.map(|seen| seen.took()).min() }
     };
     others.map(one).collect()
 }
@@ -73,7 +72,7 @@ impl Tried<'_> {
     /// How long IPv4 takes.
     pub(super) fn v4_ms(&self) -> Option<u64> {
         let times = self.v4.iter().filter(|seen| answered(seen)).map(Seen::took).collect();
-        situation::way(times, self.v4_handshake.map(|seen| seen.took()))
+        situation::way(times, self.v4_handshake_ms)
     }
 
     /// IPv6 says nothing, and IPv4 works.
