@@ -4,6 +4,7 @@
 mod address;
 mod advertisement;
 mod cgroup;
+mod credentials;
 mod egress;
 mod engine;
 mod env_file;

@@ -13,6 +13,8 @@ use nix::{
     sys::stat::{SFlag, fstat},
 };
 
+use super::credentials::Credentials;
+
 /// The most bytes of a small text file (settings, resolver configuration) that are read.
 pub(crate) const SMALL: u64 = 64 * 1024;
 
@@ -36,9 +38,12 @@ pub(crate) fn number(path: impl AsRef<Path>) -> Option<i64> {
     text(path, 64).ok()?.trim().parse().ok()
 }
 
-/// A tree of files as a process sees it: this machine's, or a container's through `/proc/PID/root`.
+/// A tree of files as a process sees it: this machine's, or a container's through `/proc/PID/root`. What is below
+/// another process's root is read with that process's rights ([`Credentials`]), never with more.
 pub(crate) struct Root {
     directory: OwnedFd,
+    /// `None`: the caller's own.
+    rights: Option<Credentials>,
 }
 
 impl Root {
@@ -49,14 +54,25 @@ impl Root {
 
     /// That of a process.
     pub(crate) fn of(pid: u32) -> io::Result<Self> {
-        Self::open(format!("/proc/{pid}/root").into())
+        // Its rights first: where the process ends between the two, its successor's root is not read with them.
+        let rights = Credentials::of(pid)?;
+        let root = Self::open_as(format!("/proc/{pid}/root").into(), Some(rights))?;
+        if root.rights != Some(Credentials::of(pid)?) {
+            return Err(io::Error::other("the process changed while it was looked at"));
+        }
+        Ok(root)
     }
 
     /// That of a directory.
     pub(crate) fn open(path: PathBuf) -> io::Result<Self> {
+        Self::open_as(path, None)
+    }
+
+    /// That of a directory, to be read with these rights.
+    pub(crate) fn open_as(path: PathBuf, rights: Option<Credentials>) -> io::Result<Self> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let directory = nix::fcntl::open(&path, flags, nix::sys::stat::Mode::empty())?;
-        Ok(Self { directory })
+        Ok(Self { directory, rights })
     }
 
     /// At most `limit` bytes of the ordinary file at `path`.
@@ -77,26 +93,37 @@ impl Root {
 
     /// Opens the ordinary file at `path` for reading.
     pub(crate) fn file(&self, path: &str) -> io::Result<File> {
-        let found = self.find(path, OFlag::empty())?;
-        let stat = fstat(&found)?;
-        if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not an ordinary file"));
-        }
-        File::open(handle(&found))
+        self.as_its_own(|| {
+            let found = self.find(path, OFlag::empty())?;
+            let stat = fstat(&found)?;
+            if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "not an ordinary file"));
+            }
+            File::open(handle(&found))
+        })
     }
 
     /// The names in the directory at `path`, sorted; at most `limit`.
     pub(crate) fn names(&self, path: &str, limit: usize) -> io::Result<Vec<String>> {
-        let found = self.find(path, OFlag::O_DIRECTORY)?;
-        let entries = fs::read_dir(handle(&found))?.take(limit);
-        let mut names: Vec<String> = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+        let mut names: Vec<String> = self.as_its_own(|| {
+            let found = self.find(path, OFlag::O_DIRECTORY)?;
+            let entries = fs::read_dir(handle(&found))?.take(limit);
+            Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
+        })?;
         names.sort();
         Ok(names)
     }
 
     /// Something is there.
     pub(crate) fn has(&self, path: &str) -> bool {
-        self.find(path, OFlag::empty()).is_ok()
+        self.as_its_own(|| self.find(path, OFlag::empty())).is_ok()
+    }
+
+    fn as_its_own<T: Send>(&self, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+        match &self.rights {
+            Some(rights) => rights.with(work),
+            None => work(),
+        }
     }
 
     fn find(&self, path: &str, flags: OFlag) -> io::Result<OwnedFd> {
