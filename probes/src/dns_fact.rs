@@ -133,6 +133,8 @@ pub enum DnsOutcome {
     Unreachable,
     /// The answer makes no sense.
     Malformed,
+    /// This machine had not what it takes to ask: no open file, no memory. It says nothing of the server.
+    NotAsked,
 }
 
 impl DnsOutcome {
@@ -143,7 +145,7 @@ impl DnsOutcome {
 
     /// The server itself answered at all.
     pub fn is_reply(self) -> bool {
-        !matches!(self, Self::Timeout | Self::Unreachable)
+        !matches!(self, Self::Timeout | Self::Unreachable | Self::NotAsked)
     }
 }
 
@@ -179,4 +181,6 @@ pub enum SystemDnsOutcome {
     Failed,
     /// No answer within the limit.
     Timeout,
+    /// This machine had not what it takes to ask: no thread, no open file, no memory.
+    NotAsked,
 }

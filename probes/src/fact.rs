@@ -343,6 +343,22 @@ pub enum FactBody {
     NodeFetch(NodeFetchFact),
 }
 
+impl FactBody {
+    /// The words of its failure, where it has one.
+    pub fn words(&self) -> Option<&str> {
+        match self {
+            Self::OwnNetwork(body) => body.failure.as_ref().map(|failure| &*failure.detail),
+            Self::Connect(body) => body.failure.as_ref().map(|failure| &*failure.detail),
+            Self::Tls(body) => body.failure.as_ref().map(|failure| &*failure.detail),
+            Self::Http(body) => body.failure.as_ref().map(|failure| &*failure.detail),
+            Self::Par(body) => body.failure.as_ref().map(|failure| &*failure.detail),
+            Self::Dns(body) => body.detail.as_deref(),
+            Self::SystemDns(body) => body.detail.as_deref(),
+            _ => None,
+        }
+    }
+}
+
 /// Which source address the kernel would use towards a global destination of one family.
 /// Nothing is sent: a UDP socket is connected and asked for its name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -438,6 +454,11 @@ pub enum FailureKind {
     TooLarge,
     /// The body or the headers did not arrive in time, although bytes were coming.
     TooSlow,
+    /// More than any exchange needs, without end: interim answers, frames of HTTP/2 that carry nothing, bytes.
+    Flood,
+    /// This machine, or what this process is allowed, ran out: open files, memory, threads (EMFILE, ENFILE, ENOMEM,
+    /// ENOBUFS). It says nothing of the other side.
+    ThisSideResources,
     /// The name could not be resolved (only where a library resolves by itself).
     Unresolved,
     /// Anything else; the detail has the words.

@@ -52,6 +52,7 @@ fn kind_of_errno(errno: i32) -> Option<FailureKind> {
             FailureKind::NetworkUnreachable
         }
         Errno::EHOSTUNREACH | Errno::EHOSTDOWN => FailureKind::HostUnreachable,
+        Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::ENOBUFS => FailureKind::ThisSideResources,
         // ENOPROTOOPT is what "ICMP protocol unreachable" becomes, a way for firewalls to say no.
         Errno::EACCES | Errno::EPERM | Errno::ENOPROTOOPT => FailureKind::Prohibited,
         _ => return None,
@@ -65,6 +66,7 @@ fn kind_of_io(kind: io::ErrorKind) -> FailureKind {
         Io::ConnectionReset | Io::BrokenPipe | Io::ConnectionAborted => FailureKind::Reset,
         Io::HostUnreachable => FailureKind::HostUnreachable,
         Io::NetworkUnreachable | Io::AddrNotAvailable | Io::NetworkDown => FailureKind::NetworkUnreachable,
+        Io::OutOfMemory => FailureKind::ThisSideResources,
         Io::PermissionDenied => FailureKind::Prohibited,
         Io::TimedOut => FailureKind::Timeout,
         Io::UnexpectedEof | Io::NotConnected => FailureKind::Closed,
@@ -202,6 +204,10 @@ mod tests {
             (Errno::EACCES, FailureKind::Prohibited),
             (Errno::EPERM, FailureKind::Prohibited),
             (Errno::ETIMEDOUT, FailureKind::Timeout),
+            (Errno::EMFILE, FailureKind::ThisSideResources),
+            (Errno::ENFILE, FailureKind::ThisSideResources),
+            (Errno::ENOMEM, FailureKind::ThisSideResources),
+            (Errno::ENOBUFS, FailureKind::ThisSideResources),
             (Errno::EINVAL, FailureKind::Other),
         ] {
             let failure = from_io(&io::Error::from_raw_os_error(errno as i32));

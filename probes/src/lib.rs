@@ -14,6 +14,7 @@ pub mod limits;
 pub mod log_fact;
 pub mod net;
 pub mod outside;
+pub mod pace;
 pub mod par_fact;
 pub mod pds_log;
 pub mod process_fact;

@@ -6,11 +6,12 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crate::{
-    fact::{Fact, FactBody, FactId, NotMeasured, ProbeName, Vantage},
+    fact::{Fact, FactBody, FactId, NotMeasured, ProbeName, Role, Vantage},
+    pace::{self, Pacer},
     roots::Roots,
     text::Text,
 };
@@ -46,6 +47,7 @@ struct Shared {
     user_agent: String,
     observer: Arc<dyn Observer>,
     next_job: AtomicU64,
+    pacer: Pacer,
 }
 
 #[derive(Default)]
@@ -60,7 +62,7 @@ impl Net {
     pub fn new(vantage: Vantage, roots: Roots, user_agent: String, observer: Arc<dyn Observer>) -> Self {
         warm_up();
         let start = Instant::now();
-        let shared = Shared { start, roots, user_agent, observer, next_job: AtomicU64::new(0) };
+        let shared = Shared { start, roots, user_agent, observer, next_job: AtomicU64::new(0), pacer: Pacer::default() };
         Self { shared: Arc::new(shared), sink: Arc::default(), vantage }
     }
 
@@ -98,6 +100,11 @@ impl Net {
     /// The `User-Agent` of every request: who we are, honestly.
     pub fn user_agent(&self) -> &str {
         &self.shared.user_agent
+    }
+
+    /// The host has said that it is asked too fast (429): what takes long there says nothing of it.
+    pub fn is_slowed(&self, role: Role, host: &str) -> bool {
+        self.shared.pacer.is_slowed(&pace::side(role, host))
     }
 
     /// Milliseconds since the run began.
@@ -151,6 +158,22 @@ impl Job {
     /// When it began.
     pub fn started(&self) -> Instant {
         self.started
+    }
+
+    /// Waits until this side may be sent a request ([`pace`]). The clock of the measurement starts then.
+    pub(crate) async fn turn(&mut self, role: Role, host: &str) {
+        self.net.shared.pacer.turn(&pace::side(role, host)).await;
+        self.started = Instant::now();
+    }
+
+    /// Takes note of the answer; whether the same is to be asked once more, as a measurement of its own.
+    pub(crate) fn is_to_repeat(&self, role: Role, host: &str, status: Option<u16>, retry_after: Option<&str>) -> bool {
+        self.net.shared.pacer.note(&pace::side(role, host), self.started, status, retry_after)
+    }
+
+    /// How long it has taken so far.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
     }
 
     /// Records the outcome.

@@ -31,6 +31,7 @@ pub enum Code {
     ThisSideNoNetwork,
     ThisSideResolverBroken,
     ThisSideTlsIntercepted,
+    ThisSideNoResources,
     // names
     DnsNameNotFound,
     DnsNoAddress,
@@ -129,6 +130,7 @@ impl Code {
             Self::ThisSideNoNetwork => "This machine has no network",
             Self::ThisSideResolverBroken => "This machine cannot resolve names",
             Self::ThisSideTlsIntercepted => "TLS is intercepted on this side",
+            Self::ThisSideNoResources => "This machine gives pdsdoctor too little",
             Self::DnsNameNotFound => "The name does not exist",
             Self::DnsNoAddress => "The name has no address",
             Self::DnsZoneFailing => "The zone's name servers fail",

@@ -17,6 +17,7 @@ use super::{
     inside::Inside,
     net_kinds::{AddressKind, address_kind},
     par_stage::{FetchFailure, Stage, stage},
+    unheard::{Unheard, sift},
     words::shell_word,
 };
 
@@ -62,6 +63,7 @@ pub struct Evidence<'a> {
     pars: Vec<Seen<'a, ParFact>>,
     logs: Vec<Seen<'a, LogFact>>,
     inside: Inside<'a>,
+    unheard: Unheard,
 }
 
 /// What was measured at one address of a host, in the order of layers.
@@ -146,10 +148,13 @@ impl<'a> Evidence<'a> {
             pars: Vec::new(),
             logs: Vec::new(),
             inside: Inside::default(),
+            unheard: Unheard::default(),
         };
         // A run may have been put together in any order: the ids say which it is.
         let mut facts: Vec<&Fact> = run.facts.iter().collect();
         facts.sort_by_key(|fact| (number(&fact.id), fact.id.0.as_str()));
+        let (facts, unheard) = sift(facts);
+        evidence.unheard = unheard;
         // What was measured inside answers other questions: these lists are the view from outside.
         let (inside, outside): (Vec<&Fact>, Vec<&Fact>) =
             facts.into_iter().partition(|fact| fact.probe.is_inside() && fact.probe != ProbeName::PdsLog);
@@ -168,6 +173,11 @@ impl<'a> Evidence<'a> {
             }
         }
         evidence
+    }
+
+    /// What was measured and says nothing about whom it asked: no rule sees it.
+    pub fn unheard(&self) -> &Unheard {
+        &self.unheard
     }
 
     /// What was measured on the PDS's own machine.
@@ -573,6 +583,7 @@ impl<'a> Evidence<'a> {
 
     /// Was a probe cut short or left out?
     pub fn is_unmeasured(&self, probe: ProbeName) -> bool {
-        self.run.not_measured.iter().any(|missing| missing.probe == probe)
+        let limited = &self.unheard.limited;
+        self.run.not_measured.iter().chain(limited).any(|missing| missing.probe == probe)
     }
 }

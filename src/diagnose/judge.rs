@@ -18,12 +18,14 @@ pub fn diagnose(run: &Run) -> Diagnosis {
     let evidence = Evidence::new(run);
     let mut not_measured = run.not_measured.clone();
     not_measured.extend(left_out(run));
+    not_measured.extend(evidence.unheard().limited.iter().cloned());
     // The fault may be on this side: then nothing can be said about the other.
     let own = if evidence.is_machine_only() { Vec::new() } else { this_side::judge(&evidence) };
     if !own.is_empty() {
         // On the PDS's machine the fault of this side is the PDS's own, where it can be named.
         let mut inside = Found::default();
-        if !evidence.inside().is_empty() {
+        // What it lacks itself, it does not show of the PDS.
+        if !evidence.inside().is_empty() && evidence.unheard().out_of_resources.is_empty() {
             RULES.iter().for_each(|rule| (rule.judge)(&evidence, &mut inside));
             inside.causes.retain(|cause| cause.code.is_of_the_way_out() && cause.impact > Impact::Risk);
         }
@@ -59,7 +61,7 @@ fn verdict(evidence: &Evidence<'_>, causes: &[Cause], not_measured: &[NotMeasure
         // Of a machine alone nothing is heard; what was seen there is what there is.
         impact if evidence.is_machine_only() => impact.map_or(Verdict::Healthy, |_| Verdict::Risk),
         // Silence is not health: where the PDS was never heard, nothing can be said.
-        _ if !heard(evidence) => Verdict::Inconclusive,
+        _ if !heard(evidence) || is_kept_out(evidence) => Verdict::Inconclusive,
         _ if evidence.run.ended != Ended::Complete
             && not_measured.iter().any(|missing| missing.probe == ProbeName::Par) =>
         {
@@ -81,6 +83,12 @@ fn heard(evidence: &Evidence<'_>) -> bool {
                 .is_some_and(|host| !evidence.addresses(host).is_empty() && !evidence.is_unmeasured(ProbeName::Tcp)))
 }
 
+/// No address got beyond "too many requests".
+fn is_kept_out(evidence: &Evidence<'_>) -> bool {
+    let lines = evidence.target_lines();
+    evidence.unheard().target_is_limited() && !lines.iter().any(super::evidence::Line::is_pds)
+}
+
 /// One plain sentence.
 fn headline(evidence: &Evidence<'_>, verdict: Verdict, causes: &[Cause]) -> String {
     let name = evidence.name();
@@ -89,6 +97,7 @@ fn headline(evidence: &Evidence<'_>, verdict: Verdict, causes: &[Cause]) -> Stri
         (Verdict::Inconclusive, Some(first)) => format!("Nothing can be said about {name}: {}", lower(first)),
         (Verdict::Inconclusive, None) => {
             let why = match evidence.run.ended {
+                _ if is_kept_out(evidence) => "it answers that it is asked too often (429)",
                 Ended::Complete => "nothing of it could be measured from here",
                 Ended::TimeLimit => "the time limit came before it answered",
                 Ended::Interrupted => "the run was stopped before it answered",
@@ -105,7 +114,9 @@ fn headline(evidence: &Evidence<'_>, verdict: Verdict, causes: &[Cause]) -> Stri
                 .version(pdsdoctor_probes::fact::Role::Target)
                 .map(|version| format!(" (PDS {version})"))
                 .unwrap_or_default();
-            if evidence.run.settings.left_out.is_empty() {
+            if evidence.unheard().target_is_limited() {
+                format!("No fault was found at {name}{version} in what it let be measured: it limits requests (429).")
+            } else if evidence.run.settings.left_out.is_empty() {
                 format!("{name} is healthy{version}: no fault was found.")
             } else {
                 format!("No fault was found at {name}{version} in what was measured.")

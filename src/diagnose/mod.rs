@@ -15,6 +15,7 @@ pub mod par_stage;
 pub mod rank;
 pub mod rules;
 pub mod situation;
+pub mod unheard;
 pub mod vantage;
 pub mod words;
 

@@ -244,6 +244,7 @@ fn dns_word(run: &Run, role: Role) -> Option<&'static str> {
                 DnsOutcome::Refused => "refused",
                 DnsOutcome::Timeout => "silent",
                 DnsOutcome::Unreachable => "no route",
+                DnsOutcome::NotAsked => "not asked",
                 DnsOutcome::OtherCode | DnsOutcome::Malformed => "failed",
             })
         }
@@ -255,6 +256,7 @@ fn dns_word(run: &Run, role: Role) -> Option<&'static str> {
                 SystemDnsOutcome::Answer | SystemDnsOutcome::NotFound => "no name",
                 SystemDnsOutcome::TryAgain => "servfail",
                 SystemDnsOutcome::Failed => "failed",
+                SystemDnsOutcome::NotAsked => "not asked",
                 SystemDnsOutcome::Timeout => "silent",
             }),
             _ => None,
@@ -277,6 +279,8 @@ pub fn word(kind: FailureKind) -> &'static str {
         FailureKind::NotHttp => "not HTTP",
         FailureKind::TooLarge => "too big",
         FailureKind::TooSlow => "too slow",
+        FailureKind::Flood => "flood",
+        FailureKind::ThisSideResources => "this side",
         FailureKind::Unresolved => "no name",
         FailureKind::TlsOther | FailureKind::Other => "failed",
     }

@@ -7,7 +7,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use pdsdoctor_probes::{
@@ -202,9 +202,8 @@ async fn pars(context: &Arc<Context>, clients: &Clients, role: Role, pds: (&str,
     // The hosts where a timer of the target's Node may have ended the fetch.
     let cut_off = Mutex::new(BTreeSet::new());
     let ask = async |request: ParRequest| {
-        let started = Instant::now();
-        let answer = par::par(net, &request).await;
-        if role == Role::Target && way_out::is_cut_off(&answer, started.elapsed()) {
+        let (answer, took) = par::par(net, &request).await;
+        if role == Role::Target && way_out::is_cut_off(&answer, took) {
             cut_off.lock().unwrap_or_else(PoisonError::into_inner).extend(usual_host(&request.client));
         }
         answer
@@ -213,7 +212,7 @@ async fn pars(context: &Arc<Context>, clients: &Clients, role: Role, pds: (&str,
     let localhost = async {
         let (client, redirect) = (LOCALHOST_CLIENT, LOCALHOST_REDIRECT.to_owned());
         let request = request(ParArm::Localhost, client, client.to_owned(), redirect, BASE_SCOPE.to_owned());
-        if par::par(net, &request).await.failure.is_none() {
+        if par::par(net, &request).await.0.failure.is_none() {
             base_known.notify_one();
         }
     };
@@ -278,7 +277,10 @@ async fn pars(context: &Arc<Context>, clients: &Clients, role: Role, pds: (&str,
         let overdue = async {
             base_known.notified().await;
             time::sleep(way_out::OVERDUE).await;
-            decide(true);
+            // Where requests are limited, it is our own turn that is waited for.
+            if !net.is_slowed(role, pds.0) {
+                decide(true);
+            }
             std::future::pending::<()>().await;
         };
         tokio::select! {

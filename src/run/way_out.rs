@@ -198,9 +198,9 @@ fn app(clients: &Clients) -> Option<String> {
 /// The `did:web` of a host; whether it failed, and soon. The PDS keeps what it finds there, and where it cannot fetch
 /// from the host, that is nothing.
 async fn look_up_web(context: &Context, host: &str, pds: (&str, IpAddr)) -> bool {
-    let started = Instant::now();
-    let seen = look_up(context, Role::Target, HttpPurpose::ProxyDidWeb, format!("did:web:{host}"), pds).await;
-    seen.status == Some(500) && started.elapsed() < SOON
+    let did = format!("did:web:{host}");
+    let (seen, took) = look_up(context, Role::Target, HttpPurpose::ProxyDidWeb, did, pds).await;
+    seen.status == Some(500) && took < SOON
 }
 
 async fn look_up(
@@ -209,7 +209,7 @@ async fn look_up(
     purpose: HttpPurpose,
     did: String,
     (origin, addr): (&str, IpAddr),
-) -> HttpFact {
+) -> (HttpFact, Duration) {
     // The PDS takes no notice of the query; whoever reads the fact does.
     let url = format!("{origin}{NO_METHOD}?did={did}");
     let request = fetch::Request { role, purpose, url: &url, addr, limit: limits::LOOKUP };

@@ -16,7 +16,7 @@ use pdsdoctor_probes::{
 use crate::{
     handles,
     host::{container, machine, machine_host_network},
-    inside_node, inside_node_proof, inside_paths, inside_v6, inside_ways, login, names, outbound, reach, side, tls,
+    inside_node, inside_node_proof, inside_paths, inside_v6, inside_ways, limits, login, names, outbound, reach, side, tls,
     web,
     world::{ALICE_DID, APP, PDS, PDS_V4, PDS_V6, World, alert, answer, healthy, no_answer, not_obtained, t},
 };
@@ -33,6 +33,7 @@ pub fn worlds() -> Vec<(&'static str, World)> {
         ("resolver denies everything", side::all_names_fail(DnsOutcome::NxDomain)),
         ("intercepted", side::intercepted(healthy(), PathVerdict::UnknownIssuer)),
         ("intercepted, trusted", side::intercepted(healthy(), PathVerdict::Trusted)),
+        ("too few descriptors", limits::without_files(healthy(), 0)),
         ("no name", names::absent(DnsOutcome::NxDomain)),
         ("no address", names::absent(DnsOutcome::NoData)),
         ("zone fails", names::absent(DnsOutcome::ServFail)),
@@ -214,7 +215,12 @@ fn every_code_is_found_somewhere() {
     }
     let missing: Vec<&Code> = said.difference(&found).collect();
     assert!(missing.is_empty(), "never found: {missing:?}");
-    let side = [Code::ThisSideNoNetwork, Code::ThisSideResolverBroken, Code::ThisSideTlsIntercepted];
+    let side = [
+        Code::ThisSideNoNetwork,
+        Code::ThisSideResolverBroken,
+        Code::ThisSideTlsIntercepted,
+        Code::ThisSideNoResources,
+    ];
     assert!(side.iter().all(|code| found.contains(code)));
     let unsaid: Vec<&Code> = found.difference(&said).filter(|code| !side.contains(code)).collect();
     assert!(unsaid.is_empty(), "found and not said: {unsaid:?}");

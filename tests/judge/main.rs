@@ -14,6 +14,7 @@ mod inside_paths;
 mod inside_v6;
 mod inside_ways;
 mod invariants;
+mod limits;
 mod login;
 mod mutants;
 mod names;

@@ -49,7 +49,7 @@ fn the_pds_behind_the_proxy_is_down() {
 
 #[test]
 fn the_pdss_own_errors_are_not_the_proxys() {
-    for (status, error) in [(503, "NotReady"), (500, "InternalServerError"), (429, "RateLimitExceeded")] {
+    for (status, error) in [(503, "NotReady"), (500, "InternalServerError")] {
         let world = [HttpPurpose::Health, HttpPurpose::DescribeServer]
             .into_iter()
             .fold(xrpc(status, BodyClass::Json, "{"), |world, purpose| {

@@ -11,8 +11,8 @@ use tokio::{sync::oneshot, time::timeout};
 
 use crate::{
     dns_fact::{DnsFact, DnsOutcome, DnsPurpose, RecordType, ResolverFact, SystemDnsFact, SystemDnsOutcome},
-    fact::{FactBody, ProbeName, Role},
-    limits,
+    fact::{FactBody, FailureKind, ProbeName, Role},
+    failure, limits,
     net::Net,
     text::Text,
     wire::dns_message::{self, Reply},
@@ -136,6 +136,7 @@ pub(crate) async fn ask_within(
                 }
                 Reply::Silent(words) => fail(&mut fact, DnsOutcome::Timeout, &words),
                 Reply::Unreachable(words) => fail(&mut fact, DnsOutcome::Unreachable, &words),
+                Reply::NotAsked(words) => fail(&mut fact, DnsOutcome::NotAsked, &words),
                 Reply::Malformed(words) => fail(&mut fact, DnsOutcome::Malformed, &words),
             },
         }
@@ -325,9 +326,17 @@ async fn in_own_thread(name: String) -> SystemAnswer {
         let _ = tell.send(getaddrinfo(&name));
     });
     if let Err(error) = spawned {
-        return Err((SystemDnsOutcome::Failed, error.to_string()));
+        return Err((SystemDnsOutcome::NotAsked, error.to_string()));
     }
     told.await.unwrap_or_else(|_| Err((SystemDnsOutcome::Failed, "the resolver thread died".to_owned())))
+}
+
+/// What a look-up needs at once: a file of the configuration and a socket or two.
+fn is_out_of_files() -> bool {
+    let sockets: Vec<_> = (0..3).map(|_| std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0))).collect();
+    sockets.iter().any(|made| {
+        made.as_ref().is_err_and(|error| failure::from_io(error).kind == FailureKind::ThisSideResources)
+    })
 }
 
 fn getaddrinfo(name: &str) -> SystemAnswer {
@@ -338,6 +347,8 @@ fn getaddrinfo(name: &str) -> SystemAnswer {
             LookupErrorKind::Again => SystemDnsOutcome::TryAgain,
             _ => SystemDnsOutcome::Failed,
         };
+        // Without an open file the library cannot read its own configuration, and says that there is no such name.
+        let outcome = if is_out_of_files() { SystemDnsOutcome::NotAsked } else { outcome };
         let number = error.error_num();
         (outcome, format!("{} (getaddrinfo {number})", std::io::Error::from(error)))
     })?;

@@ -14,7 +14,7 @@ use crate::{
     http_fact::{HttpFact, HttpPurpose},
     limits,
     net::Net,
-    outside::http::{blank, fill_body, fill_head},
+    outside::http::{blank, fill_body, fill_head, retry_after},
     wire::{body, trust_all},
 };
 
@@ -36,21 +36,51 @@ pub struct Request<'a> {
 /// `GET`s a document over a new connection to one address. Records [`HttpFact`]. The certificate is not
 /// judged here (that is [`super::tls::handshake`]'s), redirects are recorded and not followed.
 pub async fn get(net: &Net, probe: ProbeName, request: &Request<'_>) -> HttpFact {
-    let job = net.begin(probe, format!("{} at {}", request.url, request.addr));
-    let mut fact = blank(request.role, request.purpose, request.url, request.addr);
-    fetch(net, request, None, &mut fact).await;
-    job.finish(FactBody::Http(fact.clone()));
-    fact
+    paced(net, probe, request, None).await.0
 }
 
 /// The same with an `atproto-proxy` header (atproto.com/specs/xrpc, "Service Proxying"): the PDS resolves the DID
-/// in it before it asks who we are, so it needs no account.
-pub async fn get_proxied(net: &Net, probe: ProbeName, request: &Request<'_>, service: &str) -> HttpFact {
-    let job = net.begin(probe, format!("{} to look up {service}", request.url));
-    let mut fact = blank(request.role, request.purpose, request.url, request.addr);
-    fetch(net, request, Some(service), &mut fact).await;
-    job.finish(FactBody::Http(fact.clone()));
-    fact
+/// in it before it asks who we are, so it needs no account. Beside the fact, how long it took.
+pub async fn get_proxied(
+    net: &Net,
+    probe: ProbeName,
+    request: &Request<'_>,
+    service: &str,
+) -> (HttpFact, Duration) {
+    paced(net, probe, request, Some(service)).await
+}
+
+/// At the pace of its host; once more, as a fact of its own, where that limits requests. Gives the last.
+async fn paced(net: &Net, probe: ProbeName, request: &Request<'_>, service: Option<&str>) -> (HttpFact, Duration) {
+    let waits_for = match service {
+        Some(service) => format!("{} to look up {service}", request.url),
+        None => format!("{} at {}", request.url, request.addr),
+    };
+    let host = host_of(request.url);
+    let mut first = true;
+    loop {
+        let mut job = net.begin(probe, waits_for.clone());
+        job.turn(request.role, &host).await;
+        let mut fact = blank(request.role, request.purpose, request.url, request.addr);
+        fetch(net, request, service, &mut fact).await;
+        let again = first && job.is_to_repeat(request.role, &host, fact.status, retry_after(&fact));
+        let took = job.elapsed();
+        job.finish(FactBody::Http(fact.clone()));
+        if !again {
+            return (fact, took);
+        }
+        first = false;
+    }
+}
+
+/// Host and port of an address, for the pace; the address itself where it has none.
+pub(crate) fn host_of(url: &str) -> String {
+    let parsed = Url::parse(url).ok();
+    let host = parsed.as_ref().and_then(|url| {
+        let host = url.host_str()?;
+        Some(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
+    });
+    host.unwrap_or_else(|| url.to_owned())
 }
 
 async fn fetch(net: &Net, request: &Request<'_>, service: Option<&str>, fact: &mut HttpFact) {

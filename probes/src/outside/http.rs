@@ -97,7 +97,8 @@ impl Line {
     /// `GET path` within [`limits::HTTP_EXCHANGE`]. Records [`HttpFact`]. If the server closed the connection
     /// after an earlier answer, or the earlier exchange failed, the fact says so (`Closed`): another line is
     /// for the caller to open.
-    /// A status beside a failure means that the head came, but not the whole body.
+    /// A status beside a failure means that the head came, but not the whole body. A server that limits requests is
+    /// asked once more, at a slower pace ([`crate::pace`]); each of the two is a fact, and the second is given.
     pub async fn get(&mut self, net: &Net, probe: ProbeName, purpose: HttpPurpose, path: &str) -> HttpFact {
         self.get_within(net, probe, purpose, path, limits::HTTP_EXCHANGE).await
     }
@@ -110,10 +111,19 @@ impl Line {
         path: &str,
         limit: Duration,
     ) -> HttpFact {
-        let job = net.begin(probe, format!("{}{path} at {}", self.origin, self.addr));
-        let fact = self.exchange(purpose, path, Instant::now() + limit, limit).await;
-        job.finish(FactBody::Http(fact.clone()));
-        fact
+        let waits_for = format!("{}{path} at {}", self.origin, self.addr);
+        let mut first = true;
+        loop {
+            let mut job = net.begin(probe, waits_for.clone());
+            job.turn(self.role, &self.authority).await;
+            let fact = self.exchange(purpose, path, Instant::now() + limit, limit).await;
+            let again = first && job.is_to_repeat(self.role, &self.authority, fact.status, retry_after(&fact));
+            job.finish(FactBody::Http(fact.clone()));
+            if !again {
+                return fact;
+            }
+            first = false;
+        }
     }
 
     async fn exchange(&mut self, purpose: HttpPurpose, path: &str, deadline: Instant, limit: Duration) -> HttpFact {
@@ -198,7 +208,8 @@ pub(crate) async fn plain_get_within(
     limit: Duration,
 ) -> HttpFact {
     let url = format!("http://{}/", authority(host, port, false));
-    let job = net.begin(probe, format!("{url} at {addr}"));
+    let mut job = net.begin(probe, format!("{url} at {addr}"));
+    job.turn(role, host).await;
     let opened = async {
         let stream = tcp::connect_within(addr, port, limits::TCP_CONNECT).await?;
         Line::open(net, role, host, addr, port, stream, false).await
@@ -207,8 +218,15 @@ pub(crate) async fn plain_get_within(
         Ok(mut line) => line.exchange(purpose, "/", Instant::now() + limit, limit).await,
         Err(failure) => HttpFact { failure: Some(failure), ..blank(role, purpose, &url, addr) },
     };
+    // Nothing rests on what stands without TLS: a limit is noted, and not tried again.
+    job.is_to_repeat(role, host, fact.status.filter(|status| *status == 429), retry_after(&fact));
     job.finish(FactBody::Http(fact.clone()));
     fact
+}
+
+/// What the answer says of when to ask again.
+pub(crate) fn retry_after(fact: &HttpFact) -> Option<&str> {
+    fact.headers.get("retry-after").map(Text::as_str)
 }
 
 /// A `GET` of which nothing is known yet.

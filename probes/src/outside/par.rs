@@ -47,15 +47,44 @@ pub struct ParRequest {
 /// Sends the request within [`limits::PAR`], or [`limits::PAR_OWN_URL`]. Records [`ParFact`]. There is never
 /// a `code_challenge` in it: the reference PDS then refuses at the last check before it would write anything, so the request
 /// leaves no state (`oauth-provider`, `request-manager.ts`).
-pub async fn par(net: &Net, request: &ParRequest) -> ParFact {
+///
+/// A server that limits requests is asked once more, at a slower pace ([`crate::pace`]); each of the two is a fact. Gives
+/// the last, and how long it took.
+pub async fn par(net: &Net, request: &ParRequest) -> (ParFact, Duration) {
     let short = matches!(request.arm, ParArm::OwnUrl | ParArm::TargetUrl);
     let limit = if short { limits::PAR_OWN_URL } else { limits::PAR };
     par_within(net, request, limit).await
 }
 
-pub(crate) async fn par_within(net: &Net, request: &ParRequest, limit: Duration) -> ParFact {
-    let job = net.begin(ProbeName::Par, format!("{} to answer about {}", request.server, request.client));
-    let mut fact = ParFact {
+pub(crate) async fn par_within(net: &Net, request: &ParRequest, limit: Duration) -> (ParFact, Duration) {
+    let host = fetch::host_of(&request.endpoint);
+    let mut first = true;
+    loop {
+        let mut job = net.begin(ProbeName::Par, format!("{} to answer about {}", request.server, request.client));
+        job.turn(request.role, &host).await;
+        let mut fact = blank(request);
+        let deadline = Instant::now() + limit;
+        let mut retry_after = None;
+        match send(net, request, deadline, limit).await {
+            Err(failure) => fact.failure = Some(failure),
+            Ok(response) => {
+                retry_after = body::header(response.headers(), "retry-after").map(str::to_owned);
+                read(response, deadline, limit, &mut fact).await;
+            }
+        }
+        let again = first && job.is_to_repeat(request.role, &host, fact.status, retry_after.as_deref());
+        let took = job.elapsed();
+        job.finish(FactBody::Par(fact.clone()));
+        if !again {
+            return (fact, took);
+        }
+        first = false;
+    }
+}
+
+/// A request of which nothing is known yet.
+fn blank(request: &ParRequest) -> ParFact {
+    ParFact {
         role: request.role,
         server: Text::new(&request.server),
         endpoint: Text::new(&request.endpoint),
@@ -71,14 +100,7 @@ pub(crate) async fn par_within(net: &Net, request: &ParRequest, limit: Duration)
         description: None,
         accepted: false,
         excerpt: None,
-    };
-    let deadline = Instant::now() + limit;
-    match send(net, request, deadline, limit).await {
-        Err(failure) => fact.failure = Some(failure),
-        Ok(response) => read(response, deadline, limit, &mut fact).await,
     }
-    job.finish(FactBody::Par(fact.clone()));
-    fact
 }
 
 async fn send(net: &Net, request: &ParRequest, deadline: Instant, limit: Duration) -> Result<Response, Failure> {

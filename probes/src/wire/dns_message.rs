@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::failure;
+use crate::{fact::FailureKind, failure};
 
 /// The largest answer asked for over UDP: fits every path without fragments (DNS flag day 2020).
 const UDP_PAYLOAD: u16 = 1232;
@@ -37,6 +37,8 @@ pub(crate) enum Reply {
     Silent(String),
     /// The system or the network says that the server cannot be reached.
     Unreachable(String),
+    /// This side could not ask at all.
+    NotAsked(String),
     /// Something came that is no answer.
     Malformed(String),
 }
@@ -144,5 +146,8 @@ fn belongs(message: &Message, question: &Message) -> bool {
 
 fn unreachable(error: &io::Error, before: &str) -> Reply {
     let failure = failure::from_io(error);
+    if failure.kind == FailureKind::ThisSideResources {
+        return Reply::NotAsked(failure.detail.to_string());
+    }
     Reply::Unreachable(format!("{before}{}", failure.detail))
 }

@@ -150,6 +150,7 @@ fn words(outcome: DnsOutcome) -> String {
         DnsOutcome::OtherCode => "an error",
         DnsOutcome::Timeout => "silence",
         DnsOutcome::Unreachable => "unreachable",
+        DnsOutcome::NotAsked => "not asked",
         DnsOutcome::Malformed => "nonsense",
     }
     .to_owned()

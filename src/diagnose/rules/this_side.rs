@@ -16,7 +16,13 @@ use crate::diagnose::{
 
 /// Causes on this side that leave nothing to say about the target.
 pub fn judge(evidence: &Evidence<'_>) -> Vec<Cause> {
-    [no_network(evidence), resolver(evidence), nothing_answers(evidence), intercepted(evidence)]
+    [
+        no_resources(evidence),
+        no_network(evidence),
+        resolver(evidence),
+        nothing_answers(evidence),
+        intercepted(evidence),
+    ]
         .into_iter()
         .flatten()
         .take(1)
@@ -76,6 +82,35 @@ pub fn withheld(evidence: &Evidence<'_>) -> Vec<NotMeasured> {
         });
     }
     withheld
+}
+
+/// This process may open too few files, or there is no memory left: what it could not even try says nothing.
+fn no_resources(evidence: &Evidence<'_>) -> Option<Cause> {
+    let lacking = &evidence.unheard().out_of_resources;
+    if lacking.is_empty() {
+        return None;
+    }
+    let count = lacking.len();
+    let words = evidence.run.facts.iter().filter(|fact| lacking.contains(&fact.id)).find_map(|fact| fact.body.words());
+    Some(
+        Cause::new(
+            Code::ThisSideNoResources,
+            Impact::Broken,
+            Confidence::Confirmed,
+            "This machine lets pdsdoctor have too little: open files, memory or threads ran out.",
+        )
+        .saw(format!(
+            "{count} {} could not be made: {}",
+            if count == 1 { "measurement" } else { "measurements" },
+            words.unwrap_or("too little of it")
+        ))
+        .because(lacking.iter().take(12).cloned())
+        .remedy(Remedy::new(
+            "Give it more, and measure again",
+            ["ulimit -n 1024; ulimit -v unlimited; ulimit -u unlimited"],
+            evidence.verify(),
+        )),
+    )
 }
 
 /// No route on any family.
