@@ -125,6 +125,7 @@ fn expect(phase: &Phase, expected: Expect) -> Result<(), String> {
         }
     }
     evidence(&report)?;
+    invariants(phase)?;
     manners(&report)?;
     replay(phase)?;
     is("peak memory in KiB", &phase.peak_rss_kb, phase.peak_rss_kb <= PEAK_KB)
@@ -148,6 +149,13 @@ fn evidence(report: &Value) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// What holds of every report holds of this one.
+fn invariants(phase: &Phase) -> Result<(), String> {
+    let run = pdsdoctor::saved::parse(phase.saved.as_bytes()).map_err(|error| error.to_string())?;
+    let violations = pdsdoctor::diagnose::invariants::violations(&run, &pdsdoctor::diagnose::diagnose(&run));
+    if violations.is_empty() { Ok(()) } else { Err(violations.join("\n")) }
 }
 
 fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {

@@ -116,7 +116,8 @@ impl<'de> Deserialize<'de> for Ordered {
     }
 }
 
-/// The contract of the design, section 3, in its order; `ended`, `headline`, `seen` and `settle` were added.
+/// The contract of the design, section 3, in its order; `ended`, `headline`, `seen`, `settle`, `differs` and the scope of
+/// what is ruled out were added.
 #[test]
 fn the_fields_are_those_of_the_contract() {
     let sample = samples::first_field_report();
@@ -126,7 +127,7 @@ fn the_fields_are_those_of_the_contract() {
         (
             "",
             "schema version target reference started elapsed_ms ended verdict headline causes ruled_out \
-             not_measured healthy facts",
+             differs not_measured healthy facts",
         ),
         ("target", "input origin did"),
         ("reference", "origin"),
@@ -139,7 +140,8 @@ fn the_fields_are_those_of_the_contract() {
         ("causes/0/contrast/0", "what this that"),
         ("causes/0/symptoms/0", "code title because"),
         ("causes/0/remedies/0", "title steps risk undo verify proven"),
-        ("ruled_out/0", "code why because"),
+        ("ruled_out/0", "code scope why because"),
+        ("ruled_out/0/scope", "host vantage"),
         ("not_measured/0", "probe why needs"),
         ("healthy/0", "probe summary"),
         ("facts/0", "id probe vantage started_ms took_ms body"),

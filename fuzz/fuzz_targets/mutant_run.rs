@@ -65,6 +65,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mutant = mutants::mutant(original, &mut dice);
     let Ok(run) = saved::parse(mutant.to_string().as_bytes()) else { return };
     mutants::survives(&run);
+    invariants::hold(&run, &diagnose(&run));
     let mut shuffled = run.clone();
     dice.shuffle(&mut shuffled.facts);
     assert_eq!(diagnose(&shuffled), diagnose(&run));

@@ -35,6 +35,7 @@ fuzz_target!(|answer: Answer<'_>| {
         failure: answer.failed.then(|| Failure::new(FailureKind::Timeout, "")),
         status: answer.status,
         content_type: answer.content_type.map(Text::new),
+        headers: std::collections::BTreeMap::new(),
         error: answer.error.map(Text::new),
         description: answer.description.map(Text::new),
         accepted: answer.accepted,

@@ -91,13 +91,15 @@ impl HttpFact {
     }
 }
 
-/// Response headers that are kept.
+/// Response headers that are kept. Of a nonce, only that there is one.
 pub const KEPT_HEADERS: &[&str] = &[
     "access-control-allow-origin",
+    "access-control-expose-headers",
     "cf-mitigated",
     "content-length",
     "content-type",
     "date",
+    "dpop-nonce",
     "location",
     "retry-after",
     "server",

@@ -1,6 +1,6 @@
 //! What a pushed authorization request (RFC 9126) looks like.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -79,6 +79,9 @@ pub struct ParFact {
     /// `Content-Type`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub content_type: Option<Text>,
+    /// The headers that clients rely on ([`PAR_HEADERS`]), lower case; repeated ones joined by `, `.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub headers: BTreeMap<String, Text>,
     /// `error` of the JSON answer.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<Text>,
@@ -91,3 +94,8 @@ pub struct ParFact {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub excerpt: Option<Text>,
 }
+
+/// Headers of the answer that are kept: what an app in a browser needs to read it, and what the next request needs
+/// (RFC 9449, section 8). Of a nonce, only that there is one.
+pub const PAR_HEADERS: &[&str] =
+    &["access-control-allow-origin", "access-control-expose-headers", "dpop-nonce", "www-authenticate"];

@@ -7,14 +7,25 @@ use pdsdoctor_probes::{
 };
 
 use super::{
-    Cause, Code, Diagnosis, Impact, RuledOut, Verdict,
+    Cause, Code, Diagnosis, Impact, RuledOut, Verdict, differs,
     evidence::Evidence,
+    invariants,
     rank::rank,
     rules::{Found, RULES, this_side},
 };
 
-/// Judges a run.
+/// Judges a run. Debug builds hold every report against [`invariants::violations`].
 pub fn diagnose(run: &Run) -> Diagnosis {
+    let diagnosis = judged(run);
+    #[cfg(debug_assertions)]
+    {
+        let violations = invariants::violations(run, &diagnosis);
+        assert!(violations.is_empty(), "a report that contradicts itself: {violations:#?}");
+    }
+    diagnosis
+}
+
+fn judged(run: &Run) -> Diagnosis {
     let evidence = Evidence::new(run);
     let mut not_measured = run.not_measured.clone();
     not_measured.extend(left_out(run));
@@ -32,8 +43,16 @@ pub fn diagnose(run: &Run) -> Diagnosis {
         let named = !inside.causes.is_empty();
         let causes = rank(if named { inside.causes } else { own });
         let verdict = if named { verdict(&evidence, &causes, &not_measured) } else { Verdict::Inconclusive };
-        let headline = headline(&evidence, verdict, &causes);
-        return Diagnosis { verdict, headline, causes, ruled_out: Vec::new(), not_measured, healthy: Vec::new() };
+        let headline = headline(&evidence, verdict, &causes, 0);
+        return Diagnosis {
+            verdict,
+            headline,
+            causes,
+            ruled_out: Vec::new(),
+            differs: Vec::new(),
+            not_measured,
+            healthy: Vec::new(),
+        };
     }
     let mut found = Found::default();
     for rule in RULES {
@@ -44,11 +63,13 @@ pub fn diagnose(run: &Run) -> Diagnosis {
     not_measured.sort();
     not_measured.dedup();
     let verdict = verdict(&evidence, &causes, &not_measured);
+    let differs = differs::unexplained(&evidence, &causes);
     Diagnosis {
         verdict,
-        headline: headline(&evidence, verdict, &causes),
-        ruled_out: ruled_out(&causes, found.ruled_out),
+        headline: headline(&evidence, verdict, &causes, differs.len()),
+        ruled_out: ruled_out(&evidence, &causes, found.ruled_out),
         causes,
+        differs,
         not_measured,
         healthy: super::healthy::healthy(&evidence),
     }
@@ -90,7 +111,7 @@ fn is_kept_out(evidence: &Evidence<'_>) -> bool {
 }
 
 /// One plain sentence.
-fn headline(evidence: &Evidence<'_>, verdict: Verdict, causes: &[Cause]) -> String {
+fn headline(evidence: &Evidence<'_>, verdict: Verdict, causes: &[Cause], differs: usize) -> String {
     let name = evidence.name();
     let first = causes.first().map(|cause| cause.summary.as_str());
     match (verdict, first) {
@@ -116,6 +137,11 @@ fn headline(evidence: &Evidence<'_>, verdict: Verdict, causes: &[Cause]) -> Stri
                 .unwrap_or_default();
             if evidence.unheard().target_is_limited() {
                 format!("No fault was found at {name}{version} in what it let be measured: it limits requests (429).")
+            } else if let (1.., Some(reference)) = (differs, evidence.reference()) {
+                let answers = if differs == 1 { "one answer differs" } else { &format!("{differs} answers differ") };
+                format!(
+                    "No fault was found at {name}{version}, but {answers} from {reference}'s and nothing explains it."
+                )
             } else if evidence.run.settings.left_out.is_empty() {
                 format!("{name} is healthy{version}: no fault was found.")
             } else {
@@ -148,7 +174,7 @@ fn lower(sentence: &str) -> String {
 }
 
 /// What is not found, and not under what was found. Only of interest where something is wrong.
-fn ruled_out(causes: &[Cause], mut ruled_out: Vec<RuledOut>) -> Vec<RuledOut> {
+fn ruled_out(evidence: &Evidence<'_>, causes: &[Cause], mut ruled_out: Vec<RuledOut>) -> Vec<RuledOut> {
     if causes.is_empty() {
         return Vec::new();
     }
@@ -156,8 +182,21 @@ fn ruled_out(causes: &[Cause], mut ruled_out: Vec<RuledOut>) -> Vec<RuledOut> {
         .iter()
         .flat_map(|cause| std::iter::once(cause.code).chain(cause.symptoms.iter().map(|symptom| symptom.code)))
         .collect();
-    ruled_out.retain(|theory| !found.contains(&theory.code));
-    ruled_out.sort_by(|a, b| a.code.cmp(&b.code).then_with(|| a.why.cmp(&b.why)));
-    ruled_out.dedup_by(|later, first| later.code == first.code);
+    ruled_out.retain(|theory| {
+        !found.contains(&theory.code)
+            && invariants::is_of_a_failing_host(theory, causes)
+            && invariants::contradicted(evidence, theory).is_empty()
+    });
+    // Of the same theory the widest bounds first, then those of the first cause's host.
+    let first_host = causes.first().and_then(|cause| cause.scope.host.as_deref());
+    let place = |theory: &RuledOut| {
+        (theory.code, Some(theory.scope.host()) != first_host, theory.scope.of_family().is_some(), theory.scope.clone())
+    };
+    ruled_out.sort_by(|a, b| place(a).cmp(&place(b)).then_with(|| a.why.cmp(&b.why)));
+    // One line for a theory, but for each family where both are dead by themselves.
+    ruled_out.dedup_by(|later, first| {
+        let same = later.scope.of_family() == first.scope.of_family() || first.scope.of_family().is_none();
+        later.code == first.code && (same || later.scope.host() != first.scope.host())
+    });
     ruled_out
 }

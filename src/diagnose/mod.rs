@@ -3,16 +3,19 @@
 pub mod arms;
 mod build;
 pub mod code;
+pub mod differs;
 pub mod evidence;
 mod healthy;
 pub mod hidden;
 pub mod inside;
+pub mod invariants;
 pub mod judge;
 pub mod net_kinds;
 pub mod node_model;
 pub mod pace;
 pub mod par_stage;
 pub mod rank;
+mod ruled_out;
 pub mod rules;
 pub mod situation;
 pub mod unheard;
@@ -25,7 +28,9 @@ use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString};
 
 pub use code::Code;
+pub use differs::Difference;
 pub use judge::diagnose;
+pub use ruled_out::{Bounds, RuledOut};
 
 /// What the facts of a run mean.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +43,8 @@ pub struct Diagnosis {
     pub causes: Vec<Cause>,
     /// Theories a person would have chased, each with what killed it.
     pub ruled_out: Vec<RuledOut>,
+    /// Answers that are not the reference's, and that nothing explains: seen, and not judged.
+    pub differs: Vec<Difference>,
     /// What could not be measured, here or by the probes.
     pub not_measured: Vec<NotMeasured>,
     /// What was looked at and is well.
@@ -209,17 +216,6 @@ pub enum Risk {
     Safe,
     /// Interrupts the service or changes what others depend on.
     Disruptive,
-}
-
-/// A theory that the facts killed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct RuledOut {
-    /// Its stable name.
-    pub code: Code,
-    /// What killed it.
-    pub why: String,
-    /// Facts.
-    pub because: Vec<FactId>,
 }
 
 /// Something that was looked at and is well.

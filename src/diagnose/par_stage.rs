@@ -304,6 +304,7 @@ mod tests {
             failure: None,
             status: Some(status),
             content_type: None,
+            headers: std::collections::BTreeMap::new(),
             error: (!error.is_empty()).then(|| Text::new(error)),
             description: description.map(Text::new),
             accepted: false,

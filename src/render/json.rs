@@ -10,7 +10,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::diagnose::{
-    Cause, Code, Confidence, Contrast, Diagnosis, Healthy, Impact, Remedy, Risk, RuledOut, Scope, Symptom, Verdict,
+    Bounds, Cause, Code, Confidence, Contrast, Diagnosis, Difference, Healthy, Impact, Remedy, Risk, RuledOut, Scope,
+    Symptom, Verdict,
 };
 
 /// The name of the form.
@@ -42,6 +43,8 @@ pub struct Report<'a> {
     causes: Vec<CauseV1<'a>>,
     /// Theories the facts killed.
     ruled_out: Vec<RuledOutV1<'a>>,
+    /// Answers that are not the reference's to the same request, and that nothing explains.
+    differs: Vec<DifferenceV1<'a>>,
     /// What could not be measured; never to be read as fine.
     not_measured: Vec<NotMeasuredV1<'a>>,
     /// What was looked at and is well.
@@ -145,8 +148,24 @@ struct RemedyV1<'a> {
 struct RuledOutV1<'a> {
     /// Stable name.
     code: Code,
+    /// At which host, and seen from where: `here`, `container:NAME`, `process:PID`, or by what the `pds` or the
+    /// `reference` itself did. It says nothing of any other.
+    scope: &'a Bounds,
     /// What killed it.
     why: &'a str,
+    /// Facts.
+    because: &'a [FactId],
+}
+
+/// An answer that differs from the reference's, and is not judged.
+#[derive(Serialize, JsonSchema)]
+struct DifferenceV1<'a> {
+    /// The request, and what of its answer differs.
+    what: &'a str,
+    /// The target's side.
+    this: &'a str,
+    /// The reference's side.
+    that: &'a str,
     /// Facts.
     because: &'a [FactId],
 }
@@ -189,6 +208,7 @@ impl<'a> Report<'a> {
             headline: &diagnosis.headline,
             causes: diagnosis.causes.iter().map(cause).collect(),
             ruled_out: diagnosis.ruled_out.iter().map(ruled_out).collect(),
+            differs: diagnosis.differs.iter().map(difference).collect(),
             not_measured: diagnosis.not_measured.iter().map(not_measured).collect(),
             healthy: diagnosis.healthy.iter().map(healthy).collect(),
             facts: &run.facts,
@@ -227,8 +247,12 @@ fn remedy(Remedy { title, steps, risk, undo, verify, proven }: &Remedy) -> Remed
     RemedyV1 { title, steps, risk: *risk, undo, verify, proven: *proven }
 }
 
-fn ruled_out(RuledOut { code, why, because }: &RuledOut) -> RuledOutV1<'_> {
-    RuledOutV1 { code: *code, why, because }
+fn ruled_out(RuledOut { code, scope, why, because }: &RuledOut) -> RuledOutV1<'_> {
+    RuledOutV1 { code: *code, scope, why, because }
+}
+
+fn difference(Difference { what, this, that, because }: &Difference) -> DifferenceV1<'_> {
+    DifferenceV1 { what, this, that, because }
 }
 
 fn not_measured(NotMeasured { probe, why, needs }: &NotMeasured) -> NotMeasuredV1<'_> {

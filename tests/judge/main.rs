@@ -4,6 +4,7 @@
 mod busy;
 mod catalogue;
 mod change;
+mod differs;
 mod facts;
 mod handles;
 mod host;

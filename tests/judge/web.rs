@@ -210,15 +210,24 @@ fn an_implementation_without_oauth_is_not_proof_against_the_proxy() {
     }
 }
 
+/// Each of the two documents is needed by every app, whatever comes in its place.
 #[test]
-fn a_plain_404_for_the_first_document_is_tolerated() {
-    healthy()
-        .http(Role::Target, HttpPurpose::ProtectedResource, |body| answer(body, 404, BodyClass::Html, "<html>"))
-        .is_well();
-    // A page with status 200 is not.
-    healthy()
-        .http(Role::Target, HttpPurpose::ProtectedResource, |body| answer(body, 200, BodyClass::Html, "<html>"))
-        .finds(Code::ProxyOauthRoutesMissing, Impact::Broken, Confidence::Confirmed);
+fn one_document_alone_is_missing() {
+    for purpose in [HttpPurpose::ProtectedResource, HttpPurpose::AuthorizationServer] {
+        for (status, class) in
+            [(404, BodyClass::Html), (404, BodyClass::Empty), (200, BodyClass::Html), (403, BodyClass::Text)]
+        {
+            let judged = healthy().http(Role::Target, purpose, |body| answer(body, status, class, "<html>")).finds(
+                Code::ProxyOauthRoutesMissing,
+                Impact::Broken,
+                Confidence::Confirmed,
+            );
+            assert!(judged.diagnosis.differs.is_empty(), "the cause explains it: {:?}", judged.diagnosis.differs);
+        }
+        // In the PDS's own words it is the PDS's matter.
+        let own = healthy().http(Role::Target, purpose, |body| answer(body, 404, BodyClass::Text, "Cannot GET /x"));
+        own.finds(Code::OauthDiscoveryFails, Impact::Broken, Confidence::Likely);
+    }
 }
 
 #[test]

@@ -139,6 +139,7 @@ impl Facts {
             failure: None,
             status: Some(400),
             content_type: Some(t("application/json")),
+            headers: std::collections::BTreeMap::new(),
             error: Some(t(answer.0)),
             description: Some(t(answer.1)),
             accepted: false,

@@ -5,7 +5,8 @@ mod facts;
 
 use facts::{Facts, t};
 use pdsdoctor::diagnose::{
-    Cause, Code, Confidence, Contrast, Diagnosis, Healthy, Impact, Remedy, Risk, RuledOut, Scope, Symptom, Verdict,
+    Bounds, Cause, Code, Confidence, Contrast, Diagnosis, Difference, Healthy, Impact, Remedy, Risk, RuledOut, Scope,
+    Symptom, Verdict,
 };
 use pdsdoctor_probes::{
     dns_fact::{DnsOutcome, RecordType},
@@ -97,6 +98,7 @@ pub(crate) fn healthy() -> Sample {
         headline: "pds.example.com is healthy: everything that can be seen from outside works.".to_owned(),
         causes: vec![],
         ruled_out: vec![],
+        differs: vec![],
         not_measured: vec![NotMeasured {
             probe: ProbeName::Handles,
             why: t("no handle was named"),
@@ -193,15 +195,18 @@ pub(crate) fn first_field_report() -> Sample {
         ruled_out: vec![
             RuledOut {
                 code: Code::OauthUnsupportedScope,
+                scope: Bounds::by_pds("tangled.org"),
                 why: "pds.example.com and tngl.sh list the same scopes, and neither answer is about scopes".to_owned(),
                 because: pars.clone(),
             },
             RuledOut {
                 code: Code::AppClientMetadataBroken,
+                scope: Bounds::by_reference("tangled.org"),
                 why: "tngl.sh and this machine fetch the same document".to_owned(),
                 because: pars,
             },
         ],
+        differs: vec![],
         not_measured: vec![NotMeasured {
             probe: ProbeName::ClientDocument,
             why: t("what the PDS itself sees of tangled.org cannot be seen from outside"),
@@ -292,6 +297,7 @@ pub(crate) fn silent_v6() -> Sample {
         headline: "pds.example.com works over IPv4 only: its IPv6 address does not answer.".to_owned(),
         causes: vec![closed, expired],
         ruled_out: vec![],
+        differs: vec![],
         not_measured: vec![],
         healthy: healthy_lines(),
     };
@@ -340,6 +346,7 @@ pub(crate) fn name_not_found() -> Sample {
         headline: "pds.exmaple.com does not exist in DNS.".to_owned(),
         causes: vec![cause],
         ruled_out: vec![],
+        differs: vec![],
         not_measured: vec![],
         healthy: vec![],
     };
@@ -359,6 +366,7 @@ pub(crate) fn inconclusive() -> Sample {
         headline: "This machine has no network: nothing can be said about pds.example.com.".to_owned(),
         causes: vec![],
         ruled_out: vec![],
+        differs: vec![],
         not_measured: vec![
             NotMeasured { probe: ProbeName::Dns, why: t("no network"), needs: t("a network") },
             NotMeasured { probe: ProbeName::Par, why: t("no network"), needs: t("") },
@@ -433,8 +441,10 @@ pub(crate) fn hostile() -> Sample {
         }
     }
     for ruled_out in &mut diagnosis.ruled_out {
+        ruled_out.scope = Bounds::here(&evil());
         ruled_out.why = evil();
     }
+    diagnosis.differs = vec![Difference { what: evil(), this: evil(), that: evil(), because: vec![] }];
     for missing in &mut diagnosis.not_measured {
         missing.why = t(&evil());
         missing.needs = t(&evil());

@@ -1,6 +1,6 @@
 //! One pushed authorization request (RFC 9126), and its answer as it came.
 
-use std::{net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use reqwest::{Response, header};
 use serde_json::Value;
@@ -12,7 +12,7 @@ use crate::{
     failure, limits,
     net::Net,
     outside::fetch,
-    par_fact::{ParArm, ParFact},
+    par_fact::{PAR_HEADERS, ParArm, ParFact},
     text::Text,
     wire::{body, json},
 };
@@ -96,6 +96,7 @@ fn blank(request: &ParRequest) -> ParFact {
         failure: None,
         status: None,
         content_type: None,
+        headers: BTreeMap::new(),
         error: None,
         description: None,
         accepted: false,
@@ -122,6 +123,8 @@ async fn send(net: &Net, request: &ParRequest, deadline: Instant, limit: Duratio
 async fn read(response: Response, deadline: Instant, limit: Duration, fact: &mut ParFact) {
     fact.status = Some(response.status().as_u16());
     fact.content_type = response.headers().get(header::CONTENT_TYPE).map(|value| Text::from_bytes(value.as_bytes()));
+    fact.headers = body::kept_headers(response.headers());
+    fact.headers.retain(|name, _| PAR_HEADERS.contains(&name.as_str()));
     let success = response.status().is_success();
     let read = body::read(reqwest::Body::from(response), deadline, limit, failure::from_reqwest).await;
     fact.failure = read.failure;

@@ -8,7 +8,7 @@ use pdsdoctor_probes::{
 
 use super::{Found, Rule, list};
 use crate::diagnose::{
-    Cause, Code, Confidence, Impact, Remedy, Scope,
+    Bounds, Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Line, Seen},
 };
 
@@ -48,8 +48,16 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
             found.cause(cause);
         } else if let Some(certificate) = &tls.body.certificate {
             let until = crate::diagnose::words::date(certificate.not_after);
+            // What one address shows, another need not.
+            let all_alike = lines.iter().all(|other| {
+                other.tls.is_some_and(|tls| {
+                    tls.body.certificate.is_some() && judge_one(evidence, host, other, tls).is_none()
+                })
+            });
+            let family = (!all_alike).then(|| line.family());
             found.rule_out(
                 Code::TlsInternalOrDefaultCa,
+                Bounds::here(host).family(family),
                 format!("the certificate is trusted, is for {host} and is valid until {until}"),
                 [tls.id()],
             );

@@ -7,7 +7,7 @@ use pdsdoctor_probes::{
 
 use super::{Found, Rule};
 use crate::diagnose::{
-    Cause, Code, Confidence, Impact, Remedy,
+    Bounds, Cause, Code, Confidence, Impact, Remedy,
     evidence::{Evidence, host_of},
     vantage::{CLOCK_NOTICEABLE_MS, middle},
     words::span,
@@ -48,7 +48,12 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
         .chain(others.iter().flat_map(|others| others.because.iter().cloned()))
         .collect();
     if away < CLOCK_NOTICEABLE_MS {
-        found.rule_out(Code::HostClockSkew, "the PDS's clock agrees with the others' to a few seconds", ids);
+        found.rule_out(
+            Code::HostClockSkew,
+            Bounds::here(host),
+            "the PDS's clock agrees with the others' to a few seconds",
+            ids,
+        );
         return;
     }
     let agrees_with_us = offset.unsigned_abs() < CLOCK_NOTICEABLE_MS.unsigned_abs();

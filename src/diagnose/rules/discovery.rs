@@ -10,7 +10,7 @@ use url::Url;
 
 use super::{Found, Rule, list};
 use crate::diagnose::{
-    Cause, Code, Confidence, Impact, Remedy,
+    Bounds, Cause, Code, Confidence, Impact, Remedy,
     evidence::{Evidence, Seen},
 };
 
@@ -62,6 +62,7 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     if faults.is_empty() {
         found.rule_out(
             Code::ProxyOauthRoutesMissing,
+            Bounds::here(evidence.name()),
             "both OAuth documents come from the PDS and are complete",
             [resource.id(), server.id()],
         );
@@ -286,10 +287,9 @@ fn missing(
     server: Seen<'_, HttpFact>,
 ) -> Option<Cause> {
     let (no_resource, no_server) = (instead(resource), instead(server));
-    // A 404 for the first document is tolerated: clients then take the PDS itself (`oauth-client`).
-    if no_server.is_none() && (no_resource.is_none() || resource.body.status == Some(404)) {
-        return None;
-    }
+    // Each of the two is needed: an app goes from the PDS to its first document, and from there to the second; only one
+    // that is given the PDS's address itself, and not a handle, may do without the first (`@atproto/oauth-client`,
+    // `OAuthResolver`: `resolveFromIdentity` has no way round it).
     let (shown, how) = match (&no_server, &no_resource) {
         (Some(how), _) => (server, how.clone()),
         (None, Some(how)) => (resource, how.clone()),
@@ -372,7 +372,7 @@ fn missing(
 }
 
 /// The reference PDS gives its bare version; others put their name before it.
-fn is_reference_version(version: &str) -> bool {
+pub(crate) fn is_reference_version(version: &str) -> bool {
     version.split('.').count() >= 3 && version.starts_with(|c: char| c.is_ascii_digit())
 }
 

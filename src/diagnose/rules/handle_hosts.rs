@@ -10,7 +10,7 @@ use pdsdoctor_probes::{
 
 use super::{Found, Rule, list};
 use crate::diagnose::{
-    Cause, Code, Confidence, Impact, Remedy, Scope,
+    Bounds, Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Line, Seen, host_of},
     words::date,
 };
@@ -292,13 +292,15 @@ fn certificates(evidence: &Evidence<'_>, domain: &str, sample: &str, accounts: &
         if !fine.is_empty() {
             found.rule_out(
                 Code::TlsHandleDomainNoCert,
+                Bounds::here(&format!("*.{domain}")),
                 format!("a random name under .{domain} has a valid certificate"),
                 fine.clone(),
             );
         }
         let resolved: Vec<FactId> = evidence.address_answers(sample).iter().map(Seen::id).collect();
         if !evidence.addresses(sample).is_empty() {
-            found.rule_out(Code::DnsNoWildcard, format!("a random name under .{domain} resolves"), resolved);
+            let why = format!("a random name under .{domain} resolves");
+            found.rule_out(Code::DnsNoWildcard, Bounds::here(&format!("*.{domain}")), why, resolved);
         }
         return;
     };

@@ -12,7 +12,7 @@ use pdsdoctor_probes::{
 
 use super::{Found, Rule, handle_hosts::did_of, list};
 use crate::diagnose::{
-    Cause, Code, Confidence, Impact, Remedy, Scope,
+    Bounds, Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Seen, host_of},
 };
 
@@ -48,7 +48,12 @@ fn judge_one(evidence: &Evidence<'_>, handle: &str, named: bool, found: &mut Fou
         None => {
             let ids: Vec<FactId> = facts.records.iter().map(|(id, _)| id.clone()).collect();
             if !ids.is_empty() {
-                found.rule_out(Code::DnsTxtFormat, format!("the TXT record of {handle} is in order"), ids);
+                found.rule_out(
+                    Code::DnsTxtFormat,
+                    Bounds::here(handle),
+                    format!("the TXT record of {handle} is in order"),
+                    ids,
+                );
             }
         }
     }

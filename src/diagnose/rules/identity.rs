@@ -9,7 +9,7 @@ use url::Url;
 
 use super::{Found, Rule, handle_records::claims, list};
 use crate::diagnose::{
-    Cause, Code, Confidence, Impact, Remedy,
+    Bounds, Cause, Code, Confidence, Impact, Remedy,
     evidence::{Evidence, Seen},
 };
 
@@ -67,6 +67,7 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
         if also_known_as.iter().any(|name| claims(name, handle)) {
             found.rule_out(
                 Code::IdDiddocEndpointMismatch,
+                Bounds::here(handle),
                 format!("the DID document claims {handle} and names its PDS"),
                 [document.id()],
             );

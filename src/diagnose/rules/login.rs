@@ -18,7 +18,7 @@ use super::{
     login_words::{A_STRONG_REFERENCE, hint, remedies, time_line},
 };
 use crate::diagnose::{
-    Cause, Code, Confidence, Impact, Remedy, Scope,
+    Bounds, Cause, Code, Confidence, Impact, Remedy, Scope,
     arms::{self, Got},
     evidence::{Evidence, Line, Seen, host_of},
     hidden::hidden,
@@ -206,6 +206,7 @@ fn judge_client(evidence: &Evidence<'_>, client: &str, found: &mut Found) {
             });
             found.rule_out(
                 Code::OauthClientMetadataEgress,
+                Bounds::by_pds(&host),
                 format!("the PDS fetched the client metadata of {host}{but}"),
                 ids.into_iter().chain(failed.map(Seen::id)),
             );
@@ -558,19 +559,25 @@ fn theories(evidence: &Evidence<'_>, main: &Arm<'_>, found: &mut Found) {
         })
     };
     let before_scopes = "the request failed before the PDS looked at any scope: it never saw the document".to_owned();
-    match (scopes(Role::Target), scopes(Role::Reference), evidence.reference()) {
-        (Some((a, ours)), Some((b, theirs)), Some(reference)) if ours == theirs => found.rule_out(
+    let host = client_host(main.client);
+    let scope = || Bounds::by_pds(&host);
+    // The reference's word counts only where it did get further.
+    let further = main.reference.as_ref().filter(|(_, stage)| stage.obtained_document() == Some(true));
+    match (scopes(Role::Target), scopes(Role::Reference), evidence.reference(), further) {
+        (Some((a, ours)), Some((b, theirs)), Some(reference), Some((there, _))) if ours == theirs => found.rule_out(
             Code::OauthUnsupportedScope,
+            scope(),
             format!("{reference} advertises the same scopes ({}) and gets further; and {before_scopes}", list(&ours)),
-            [a, b, main.target.id()],
+            [a, b, main.target.id(), there.id()],
         ),
-        _ => found.rule_out(Code::OauthUnsupportedScope, before_scopes, [main.target.id()]),
+        _ => found.rule_out(Code::OauthUnsupportedScope, scope(), before_scopes, [main.target.id()]),
     }
     if let Some((theirs, stage)) = &main.reference
         && stage.obtained_document() == Some(true)
     {
         found.rule_out(
             Code::AppClientMetadataBroken,
+            Bounds::by_reference(&host),
             format!("{} fetched and read the same document", evidence.reference().unwrap_or("the reference")),
             [theirs.id()],
         );
@@ -580,6 +587,7 @@ fn theories(evidence: &Evidence<'_>, main: &Arm<'_>, found: &mut Found) {
     {
         found.rule_out(
             Code::ProxyOauthRoutesMissing,
+            Bounds::here(evidence.name()),
             "the login request reaches the PDS: the one that needs no fetch passes",
             [localhost.id()],
         );

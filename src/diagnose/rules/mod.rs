@@ -21,9 +21,10 @@ mod stale_address;
 pub mod this_side;
 mod unexplained;
 
+pub(crate) use discovery::is_reference_version;
 pub(crate) use handle_records::{txt_did, well_known_did};
 
-use super::{Cause, Code, RuledOut, evidence::Evidence};
+use super::{Bounds, Cause, Code, RuledOut, evidence::Evidence};
 
 /// What the rules found.
 #[derive(Debug, Default)]
@@ -40,14 +41,15 @@ impl Found {
         self.causes.push(cause);
     }
 
-    /// Notes that a theory is dead.
+    /// Notes that a theory is dead, as far as `scope` goes.
     pub fn rule_out(
         &mut self,
         code: Code,
+        scope: Bounds,
         why: impl Into<String>,
         because: impl IntoIterator<Item = pdsdoctor_probes::fact::FactId>,
     ) {
-        self.ruled_out.push(RuledOut { code, why: why.into(), because: because.into_iter().collect() });
+        self.ruled_out.push(RuledOut { code, scope, why: why.into(), because: because.into_iter().collect() });
     }
 }
 

@@ -12,7 +12,7 @@ use pdsdoctor_probes::{
 
 use super::{Found, Rule, list, outbound_words as words};
 use crate::diagnose::{
-    Cause, Code, Confidence, Impact, Scope,
+    Bounds, Cause, Code, Confidence, Impact, Scope,
     arms::{
         self, Arm, Arms, Got,
         theory::{self, Fault, Theory, V6, cheapest, fitting},
@@ -365,23 +365,25 @@ fn far_host(evidence: &Evidence<'_>, arms: &Arms<'_>, found: &mut Found) {
 
 /// What a person would have chased, and which host killed it.
 fn rule_out(app: &Arm<'_>, arms: &Arms<'_>, found_codes: &BTreeSet<Code>, found: &mut Found) {
-    let mut dead = |code: Code, why: String, because: Vec<FactId>| {
+    let mut dead = |code: Code, host: &str, why: String, because: Vec<FactId>| {
         if !found_codes.contains(&code) {
-            found.rule_out(code, why, because);
+            found.rule_out(code, Bounds::by_pds(host), why, because);
         }
     };
     if let Some(other) = arms.reached().next() {
         let ids = || vec![other.seen.id(), app.seen.id()];
         let host = &other.host;
-        dead(Code::DnsContainerResolverDead, format!("the PDS resolved {host} and fetched from it"), ids());
+        dead(Code::DnsContainerResolverDead, host, format!("the PDS resolved {host} and fetched from it"), ids());
         dead(
             Code::EgressTlsIntercepted,
+            host,
             format!("the PDS accepted the certificate that it was shown for {host}"),
             ids(),
         );
         if app.got != Got::Failed(FetchFailure::Silence) {
             dead(
                 Code::MtuContainerOverTunnel,
+                host,
                 format!("the TLS handshake with {host} passed, and the fetch that failed did not wait 10 s"),
                 ids(),
             );
@@ -391,11 +393,13 @@ fn rule_out(app: &Arm<'_>, arms: &Arms<'_>, found_codes: &BTreeSet<Code>, found:
         match v6.got {
             Got::Reached => dead(
                 Code::V6BlackholeEgress,
+                &v6.host,
                 format!("the PDS reached {}, which has only IPv6", v6.host),
                 vec![v6.seen.id()],
             ),
             got if got.at_once() && v6.control.is_some() => dead(
                 Code::V6BlackholeEgress,
+                &v6.host,
                 format!("{}, which has only IPv6, failed at once: no way there, not silence", v6.host),
                 vec![v6.seen.id()],
             ),

@@ -8,7 +8,7 @@ use pdsdoctor_probes::{
 
 use super::{Found, Rule, inside::inbound, list};
 use crate::diagnose::{
-    Cause, Code, Confidence, Impact, Remedy, Scope,
+    Bounds, Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Line},
     net_kinds::{AddressKind, address_kind},
 };
@@ -41,22 +41,31 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
         found.causes.extend(nothing_open(evidence, host, &judged));
         return;
     }
-    if let Some(connect) = open.first().and_then(|line| line.connect) {
-        let why = format!("a TCP connection to {host} was made from here");
-        found.rule_out(Code::FwPortsClosed, why, [connect.id()]);
+    // A connection to an address of one's own never leaves the machine, and asks no firewall before it.
+    let own = evidence.inside().addresses(&Vantage::Here);
+    let from_afar = |line: &&&Line<'_>| !own.iter().any(|(_, address)| address.addr == line.addr);
+    for family in [Family::V4, Family::V6] {
+        let all_open = !closed.iter().any(|line| line.family() == family);
+        let afar: Vec<_> = open.iter().filter(|line| line.family() == family).filter(from_afar).collect();
+        if all_open && !afar.is_empty() {
+            let why = format!("TCP connections to {host} were made, to no address of this machine's own");
+            let ids = afar.iter().filter_map(|line| line.connect).map(|seen| seen.id());
+            // Where all that there is was reached, no family need be named.
+            let family = (!closed.is_empty() || afar.len() < open.len()).then_some(family);
+            found.rule_out(Code::FwPortsClosed, Bounds::here(host).family(family), why, ids);
+        }
     }
     let closed_v6: Vec<&Line<'_>> = closed.iter().filter(|line| line.family() == Family::V6).copied().collect();
     let closed_v4: Vec<&Line<'_>> = closed.iter().filter(|line| line.family() == Family::V4).copied().collect();
     let open_in = |family| open.iter().any(|line| line.family() == family);
     if !closed_v6.is_empty() && !open_in(Family::V6) {
         found.causes.extend(v6_closed(evidence, host, &closed_v6, &open));
-    } else if lines.iter().any(|line| line.family() == Family::V6) && open_in(Family::V6) {
-        // A connection to an address of one's own never leaves the machine.
-        let own = evidence.inside().addresses(&Vantage::Here);
-        let afar = open.iter().filter(|line| !own.iter().any(|(_, address)| address.addr == line.addr));
-        let ids: Vec<FactId> = afar.clone().filter_map(|line| line.connect).map(|seen| seen.id()).collect();
-        if afar.clone().any(|line| line.family() == Family::V6) {
-            found.rule_out(Code::V6InboundClosed, "the IPv6 address accepts connections", ids);
+    } else if closed_v6.is_empty() {
+        let afar = open.iter().filter(|line| line.family() == Family::V6).filter(from_afar);
+        let ids: Vec<FactId> = afar.filter_map(|line| line.connect).map(|seen| seen.id()).collect();
+        if !ids.is_empty() {
+            let scope = Bounds::here(host).family(Family::V6);
+            found.rule_out(Code::V6InboundClosed, scope, "the IPv6 address accepts connections", ids);
         }
     }
     if !closed_v4.is_empty() && !open_in(Family::V4) && !evidence.family_fails(Family::V4) {

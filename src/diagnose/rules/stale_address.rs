@@ -1,14 +1,14 @@
 //! One name, several addresses, and not the same server behind them.
 
 use pdsdoctor_probes::{
-    fact::Family,
+    fact::{Family, Vantage},
     http_fact::Content,
     tls_fact::{CertificateFact, Validity},
 };
 
 use super::{Found, Rule};
 use crate::diagnose::{
-    Cause, Code, Confidence, Impact, Remedy, Scope,
+    Bounds, Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Line},
 };
 
@@ -65,9 +65,19 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
             ),
         );
     }
-    if alike && lines.iter().filter(|line| line.is_pds()).count() > 1 {
-        let ids: Vec<_> = lines.iter().flat_map(Line::ids).collect();
-        found.rule_out(Code::DnsStaleAaaa, "all addresses answer as the same PDS", ids);
+    if !alike {
+        return;
+    }
+    // Of each family by itself: an address that gave no answer, or one of this machine's own, shows nothing.
+    let own = evidence.inside().addresses(&Vantage::Here);
+    for (family, code) in [(Family::V6, Code::DnsStaleAaaa), (Family::V4, Code::DnsStaleA)] {
+        let of_family: Vec<&Line<'_>> = lines.iter().filter(|line| line.family() == family).collect();
+        let shown = |line: &&Line<'_>| line.is_pds() && !own.iter().any(|(_, address)| address.addr == line.addr);
+        if lines.len() > 1 && !of_family.is_empty() && of_family.iter().all(shown) {
+            let ids: Vec<_> = of_family.iter().flat_map(|line| line.ids()).chain(good.ids()).collect();
+            let why = format!("every {family} address of {host} answers as the same PDS");
+            found.rule_out(code, Bounds::here(host).family(family), why, ids);
+        }
     }
 }
 

@@ -34,7 +34,9 @@ pub fn report(run: &Run, diagnosis: &Diagnosis, style: &Style) -> String {
 
 /// Without a cause, and yet not well: what is missing has to be told at length.
 fn withheld(run: &Run, diagnosis: &Diagnosis) -> bool {
-    diagnosis.verdict == crate::diagnose::Verdict::Inconclusive || run.ended != Ended::Complete
+    diagnosis.verdict == crate::diagnose::Verdict::Inconclusive
+        || run.ended != Ended::Complete
+        || !diagnosis.differs.is_empty()
 }
 
 fn quiet(page: &mut Page, diagnosis: &Diagnosis) {

@@ -39,7 +39,16 @@ pub(super) fn show(page: &mut Page, run: &Run, diagnosis: &Diagnosis) {
     if !diagnosis.ruled_out.is_empty() {
         heading(page, "Ruled out:");
         for ruled_out in &diagnosis.ruled_out {
-            page.hanging(2, 2, &format!("{}: {}", ruled_out.code, ruled_out.why), Ink::Plain);
+            let line = format!("{} ({}): {}", ruled_out.code, ruled_out.scope.words(), ruled_out.why);
+            page.hanging(2, 2, &line, Ink::Plain);
+        }
+    }
+    if !diagnosis.differs.is_empty() {
+        heading(page, "Differs, not judged:");
+        for difference in &diagnosis.differs {
+            page.hanging(2, 2, &difference.what, Ink::Plain);
+            page.hanging(4, 2, &difference.this, Ink::Plain);
+            page.hanging(4, 2, &difference.that, Ink::Plain);
         }
     }
     if !diagnosis.not_measured.is_empty() {

@@ -14,7 +14,7 @@ use super::{
     uplink::without_way_out,
 };
 use crate::diagnose::{
-    Cause, Code, Confidence, Impact, Scope,
+    Bounds, Cause, Code, Confidence, Impact, Scope,
     evidence::{Evidence, Seen, host_of},
     inside::place_words,
     par_stage::{FetchFailure, Stage},
@@ -32,7 +32,8 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     let where_ = place_words(&place);
     if let Some(works) = there.iter().find_map(Tried::v6_works) {
         let why = format!("{where_} reaches {} by IPv6", works.body.host);
-        found.rule_out(Code::V6ContainerHasNone, why, [works.id()]);
+        let scope = Bounds::seen(&works.body.host, &place).family(Family::V6);
+        found.rule_out(Code::V6ContainerHasNone, scope, why, [works.id()]);
         return;
     }
     let Some(without) = without_way_out(inside, &place) else { return };

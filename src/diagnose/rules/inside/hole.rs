@@ -12,7 +12,7 @@ use super::{
     remedies::{self, daemon_setting, docker, plain},
 };
 use crate::diagnose::{
-    Cause, Code, Confidence, Impact, Remedy, Scope,
+    Bounds, Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Seen, host_of},
     inside::{Fate, fate, place_words},
     node_model::{self, Options, Release, release},
@@ -101,7 +101,8 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     let place_name = place_words(&place);
     if let Some(works) = hosts.iter().find_map(Tried::v6_works) {
         let why = format!("IPv6 works from {place_name}: {} answered in {} ms", works.body.host, works.took());
-        found.rule_out(Code::V6BlackholeEgress, why, [works.id()]);
+        let scope = Bounds::seen(&works.body.host, &place).family(Family::V6);
+        found.rule_out(Code::V6BlackholeEgress, scope, why, [works.id()]);
         return;
     }
     if let Some(refused) = hosts.iter().find(|host| host.is_refused()) {
@@ -109,7 +110,8 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
             "IPv6 to {} fails at once from {place_name} (no route): a black hole would be silent",
             refused.host
         );
-        found.rule_out(Code::V6BlackholeEgress, why, refused.v6.iter().map(Seen::id));
+        let scope = Bounds::seen(refused.host, &place).family(Family::V6);
+        found.rule_out(Code::V6BlackholeEgress, scope, why, refused.v6.iter().map(Seen::id));
     }
     let swallowed: Vec<&Tried<'_>> = hosts.iter().filter(|host| host.is_swallowed()).collect();
     let Some(way) = inside.way_out(&place, Family::V6).filter(|way| way.body.failure.is_none()) else { return };

@@ -8,7 +8,7 @@ use pdsdoctor_probes::{
 };
 
 use crate::diagnose::{
-    Cause, Code, Confidence, Impact, Remedy, Scope,
+    Bounds, Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Seen, host_of},
     inside::place_words,
     net_kinds::{AddressKind, address_kind},
@@ -266,9 +266,11 @@ fn split(evidence: &Evidence<'_>, place: &Vantage, found: &mut Found) {
             seen.body.addresses().into_iter().find(|addr| address_kind(*addr) != AddressKind::Public)
         };
         let Some((first, addr)) = of_host.iter().find_map(|seen| Some((seen, bad(seen)?))) else {
-            if of_host.iter().any(|seen| seen.body.outcome == DnsOutcome::Answer) {
+            // Where no PDS was found, this machine's resolver says nothing of the PDS's.
+            if inside.pds().is_some() && of_host.iter().any(|seen| seen.body.outcome == DnsOutcome::Answer) {
                 let why = format!("every address of {host} is public, as the PDS's own resolver gives them");
-                found.rule_out(Code::DnsSplitHorizonSsrf, why, of_host.iter().map(Seen::id));
+                let scope = Bounds::seen(host, place);
+                found.rule_out(Code::DnsSplitHorizonSsrf, scope, why, of_host.iter().map(Seen::id));
             }
             continue;
         };

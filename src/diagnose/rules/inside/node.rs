@@ -11,7 +11,7 @@ use super::{
     node_words::{Fare, remedies},
 };
 use crate::diagnose::{
-    Cause, Code, Confidence, Impact, Scope,
+    Bounds, Cause, Code, Confidence, Impact, Scope,
     evidence::Evidence,
     hidden::{Hidden, hidden},
     inside::{Fate, fate},
@@ -41,6 +41,7 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
             }
             None if story.works() == Some(true) && seen.experiment.fails() != Some(true) => found.rule_out(
                 Code::NodeHe250ms,
+                Bounds::seen(&host, &evidence.inside().place()),
                 format!(
                     "from {} Node {}: its timer ends no attempt at {host} that it needs",
                     story.place(),

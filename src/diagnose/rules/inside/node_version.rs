@@ -5,7 +5,7 @@
 use pdsdoctor_probes::{log_fact::LogCode, process_fact::ContainerFact};
 
 use crate::diagnose::{
-    Cause, Code, Confidence, Impact, Remedy, Scope,
+    Bounds, Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Seen},
     node_model::Release,
     rules::{Found, Rule},
@@ -31,7 +31,12 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     if node < SINCE || module >= MODULE_WITHOUT {
         if node >= SINCE {
             let why = format!("its database module is better-sqlite3 {module}, which does not use Node's hook");
-            found.rule_out(Code::VerNodeCrashesPds, why, [process.id()]);
+            found.rule_out(
+                Code::VerNodeCrashesPds,
+                Bounds::seen(evidence.name(), &process.fact.vantage),
+                why,
+                [process.id()],
+            );
         }
         return;
     }

@@ -10,7 +10,7 @@ use pdsdoctor_probes::{
 
 use super::way_out::handshakes;
 use crate::diagnose::{
-    Cause, Code, Confidence, Impact, Remedy, Scope,
+    Bounds, Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Seen},
     inside::place_words,
     rules::{Found, Rule, list},
@@ -47,7 +47,7 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
                 "TLS with {host} was completed from {}: {bytes} bytes, so packets of full size arrive",
                 place_words(&place)
             );
-            found.rule_out(Code::MtuContainerOverTunnel, why, [seen.id()]);
+            found.rule_out(Code::MtuContainerOverTunnel, Bounds::seen(host, &place), why, [seen.id()]);
         }
         return;
     }

@@ -15,7 +15,7 @@ use super::{
     uplink::{Heard, Uplink, forwarder, offer, uplinks, without_way_out},
 };
 use crate::diagnose::{
-    Cause, Code, Confidence, Impact, Scope,
+    Bounds, Cause, Code, Confidence, Impact, Scope,
     evidence::Evidence,
     inside::{Fate, Inside, fate},
     par_stage::{FetchFailure, Stage},
@@ -325,5 +325,6 @@ fn theories(evidence: &Evidence<'_>, uplink: &Uplink<'_>, way_out: bool, found: 
     } else {
         return;
     };
-    found.rule_out(Code::V6ForwardingEatsRa, why, ids);
+    let scope = Bounds::here(name).family(Family::V6);
+    found.rule_out(Code::V6ForwardingEatsRa, scope, why, ids);
 }
