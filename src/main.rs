@@ -15,6 +15,11 @@ use pdsdoctor::{
 use pdsdoctor_probes::{record::Ended, record::Run, roots::Roots};
 
 fn main() -> ExitCode {
+    // Before anything is opened or started: this may be one of the helpers of `--with-node`.
+    #[cfg(target_os = "linux")]
+    if let Some(status) = pdsdoctor_probes::inside::helper() {
+        return status.into();
+    }
     panics::watch();
     let exit = match panic::catch_unwind(start) {
         Ok(Ok(exit)) => exit,

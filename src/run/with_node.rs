@@ -34,12 +34,10 @@ pub(super) async fn examine(context: &Context, survey: &Survey, how: &InsideOpti
         );
         return;
     }
-    let at = process.fact.vantage();
     let arms = arms(&process.fact);
-    let sudo = format!("{} --with-node", how.sudo());
     // One app after the other: many Nodes at once keep each other from the processor.
     for url in options.client_ids.iter().take(DOCUMENTS) {
-        inside::with_node(&context.net, &at, process.fact.pid, url, &arms, &sudo).await;
+        inside::with_node(&context.net, process, how, url, &arms).await;
     }
 }
 

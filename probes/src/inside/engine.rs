@@ -1,4 +1,7 @@
-//! Docker and Podman, asked over their Unix sockets. Only `GET`: nothing is changed.
+//! Docker and Podman, asked over their Unix sockets. Only `GET`: nothing is changed, but for what `--with-node` asks for
+//! ([`super::engine_exec`]).
+//!
+//! What an engine says is believed because of whose it is: behind its socket must be root, or the user who asks.
 
 use std::{
     io,
@@ -6,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use http_body_util::Empty;
+use http_body_util::Full;
 use hyper::{Request, body::Bytes, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -59,6 +62,19 @@ pub(super) struct Found {
     pub(super) fact: ContainerFact,
     pub(super) engine: Engine,
     pub(super) environment: Environment,
+    /// How it is asked for something in this container.
+    pub(super) known: Known,
+}
+
+/// A container, and the engine that answered for it.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) socket: PathBuf,
+    pub(super) id: Text,
+    /// Its first process.
+    pub(super) first: Option<u32>,
+    /// The keys of the environment that whatever is started in it gets.
+    pub(super) keys: Vec<String>,
 }
 
 /// Why a container was not found.
@@ -116,7 +132,10 @@ pub(super) async fn container(net: &Net, sockets: &[PathBuf], wanted: &str) -> R
                 drop(document);
                 job.finish(FactBody::Container(found.0.clone()));
                 let (engine, ()) = tokio::join!(version(net, socket), all_networks(net, socket, &networks));
-                return Ok(Found { fact: found.0, engine, environment: found.1 });
+                let (fact, environment) = found;
+                let keys = environment.all_keys();
+                let known = Known { socket: socket.clone(), id: fact.id.clone(), first: fact.pid, keys };
+                return Ok(Found { fact, engine, environment, known });
             }
             Ok(_) => missing = Missing::NotKnown,
             Err(Trouble::Absent) => {}
@@ -313,7 +332,7 @@ pub(super) async fn log(sockets: &[PathBuf], id: &str) -> Option<Vec<u8>> {
 const LOG_LINES: usize = 100;
 
 /// Why there is no answer.
-enum Trouble {
+pub(super) enum Trouble {
     /// No socket, or nobody behind it.
     Absent,
     /// The socket may not be opened.
@@ -323,36 +342,75 @@ enum Trouble {
 }
 
 /// One `GET` of a document.
-async fn get(socket: &Path, path: &str) -> Result<(u16, Value), Trouble> {
-    let (status, bytes) = exchange(socket, path).await?;
+pub(super) async fn get(socket: &Path, path: &str) -> Result<(u16, Value), Trouble> {
+    document(exchange(socket, path).await?)
+}
+
+/// One `POST` of a document, answered by one.
+pub(super) async fn post(socket: &Path, path: &str, body: &Value) -> Result<(u16, Value), Trouble> {
+    document(send(socket, Request::post(path), Some(body), QUESTION).await?)
+}
+
+/// One `POST` of a document, answered by a stream of bytes that ends within `limit`.
+pub(super) async fn post_for_stream(
+    socket: &Path,
+    path: &str,
+    body: &Value,
+    limit: Duration,
+) -> Result<(u16, Vec<u8>), Trouble> {
+    send(socket, Request::post(path), Some(body), limit).await
+}
+
+fn document((status, bytes): (u16, Vec<u8>)) -> Result<(u16, Value), Trouble> {
     let secret = Secret::new(bytes);
     let document: Option<Value> = secret.judge(json::parse);
     let broken = || Trouble::Failed(Failure::new(FailureKind::NotHttp, "the container engine's answer is not JSON"));
     Ok((status, document.ok_or_else(broken)?))
 }
 
-/// One `GET` on a connection of its own, bounded in time and in bytes.
+/// One `GET`.
 async fn exchange(socket: &Path, path: &str) -> Result<(u16, Vec<u8>), Trouble> {
-    let deadline = Instant::now() + QUESTION;
-    let late = |_| Trouble::Failed(failure::timeout(QUESTION, "the answer of the container engine"));
+    send(socket, Request::get(path), None, QUESTION).await
+}
+
+/// One request on a connection of its own, bounded in time and in bytes.
+async fn send(
+    socket: &Path,
+    request: hyper::http::request::Builder,
+    body: Option<&Value>,
+    limit: Duration,
+) -> Result<(u16, Vec<u8>), Trouble> {
+    let deadline = Instant::now() + limit;
+    let late = |_| Trouble::Failed(failure::timeout(limit, "the answer of the container engine"));
     let stream = timeout_at(deadline, UnixStream::connect(socket)).await.map_err(late)?;
     let stream = stream.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::NotADirectory => Trouble::Absent,
         io::ErrorKind::PermissionDenied => Trouble::NotAllowed,
         _ => Trouble::Failed(failure::from_io(&error)),
     })?;
+    // Of whoever began to listen (SO_PEERCRED, unix(7)): a file may lie anywhere, and `DOCKER_HOST` may name it.
+    let peer = stream.peer_cred().map_err(|error| Trouble::Failed(failure::from_io(&error)))?.uid();
+    if peer != 0 && peer != nix::unistd::geteuid().as_raw() {
+        let words = format!("the socket is user {peer}'s, and not this user's or root's");
+        return Err(Trouble::Failed(Failure::new(FailureKind::Other, &words)));
+    }
     let failed = |error: hyper::Error| Trouble::Failed(failure::from_hyper(&error));
     let exchange = async {
         let (mut sender, connection) =
             http1::Builder::new().max_buf_size(64 * 1024).handshake(TokioIo::new(stream)).await.map_err(failed)?;
-        let request = Request::get(path)
+        let json = body.map(Value::to_string);
+        let request = match json {
+            Some(_) => request.header(header::CONTENT_TYPE, "application/json"),
+            None => request,
+        };
+        let request = request
             .header(header::HOST, "localhost")
-            .body(Empty::<Bytes>::new())
+            .body(Full::new(Bytes::from(json.unwrap_or_default())))
             .map_err(|error| Trouble::Failed(Failure::new(FailureKind::Other, &error.to_string())))?;
         let asked = async {
             let response = sender.send_request(request).await.map_err(failed)?;
             let status = response.status().as_u16();
-            let read = body::read(response.into_body(), deadline, QUESTION, failure::from_hyper).await;
+            let read = body::read(response.into_body(), deadline, limit, failure::from_hyper).await;
             Ok((status, read))
         };
         let mut connection = std::pin::pin!(connection);

@@ -154,6 +154,11 @@ impl Environment {
         keys
     }
 
+    /// All of its keys, as they are: to be set, not to be shown.
+    pub(crate) fn all_keys(&self) -> Vec<String> {
+        self.entries.iter().map(|(key, _)| key.clone()).collect()
+    }
+
     /// The hosts it names. Of a URL nothing but host and port is kept: it may carry a password.
     pub(crate) fn services(&self) -> Vec<ServiceHost> {
         let mut services = Vec::new();

@@ -5,11 +5,14 @@ mod address;
 mod advertisement;
 mod cgroup;
 mod credentials;
+mod confine;
 mod egress;
 mod engine;
+mod engine_exec;
 mod env_file;
 mod environment;
 mod find;
+mod helper;
 #[cfg(test)]
 mod kernel_tests;
 mod links;
@@ -25,6 +28,7 @@ mod position;
 mod process;
 mod read;
 mod routes;
+mod seat;
 mod survey;
 mod sysctl;
 #[cfg(test)]
@@ -33,6 +37,7 @@ mod with_node;
 
 pub use advertisement::LISTEN;
 pub use egress::{ATTEMPTS, EgressHost, Manner, PATIENCE, egress};
+pub use helper::helper;
 pub use local::{IMAGE_PORT, own_front, own_port};
 pub use namespace::Namespace;
 pub use position::{ECHO, echo, hops};

@@ -90,7 +90,11 @@ fn own_network(pid: u32) -> Option<bool> {
 /// Field 22 of `/proc/PID/stat`: ticks from boot to start. The name in field 2 may hold anything,
 /// brackets too, so fields are counted from its last one.
 pub(super) fn started_ticks(pid: u32) -> Option<u64> {
-    let stat = read::text(format!("/proc/{pid}/stat"), 4096).ok()?;
+    ticks(&read::text(format!("/proc/{pid}/stat"), 4096).ok()?)
+}
+
+/// The same of the file's text.
+pub(super) fn ticks(stat: &str) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 

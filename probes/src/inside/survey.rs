@@ -72,6 +72,8 @@ pub struct PdsProcess {
     pub fact: ProcessFact,
     /// Where it sees the network from. [`Vantage::Here`] if it shares this machine's.
     pub place: Option<Place>,
+    /// The engine of its container, where it answered.
+    pub(super) engine: Option<engine::Known>,
 }
 
 impl Place {
@@ -287,6 +289,7 @@ async fn of_pid(
         (None, ConfinementKind::Podman) => ask(net, options, Engine::Podman, &fact).await,
         _ => None,
     };
+    let known = engine.as_ref().map(|engine| engine.known.clone());
     if let Some(engine) = engine {
         fact.confinement.name = Some(engine.fact.name.clone()).filter(|name| !name.is_empty());
         if fact.confinement.kind == ConfinementKind::None {
@@ -302,7 +305,7 @@ async fn of_pid(
     }
     let place = place(net, options, &fact);
     job.finish(FactBody::Process(fact.clone()));
-    Some(PdsProcess { fact, place })
+    Some(PdsProcess { fact, place, engine: known })
 }
 
 async fn ask(net: &Net, options: &InsideOptions, engine: Engine, fact: &ProcessFact) -> Option<engine::Found> {

@@ -1,40 +1,35 @@
 //! `--with-node`: the PDS's own Node program makes one `fetch`, in the PDS's own network and files, once as it is set and
 //! once with each remedy. The only probe that runs a program, and only if it was asked for.
 //!
-//! What is run comes out of the PDS's container, so it is not trusted: it is never run as root, gains no privileges
-//! (`no_new_privs`), sees the processes of its container only, gets nothing of the PDS's environment but where
-//! certificates are, and is killed with all its children when its time is up.
+//! What is run is the PDS's, so it is not trusted. In a container of Docker's or Podman's its engine starts it, as it
+//! starts whatever else runs there ([`super::engine_exec`]); elsewhere a helper does, which takes the PDS's place and
+//! gives up every right before it ([`super::helper`]). It gets nothing of the PDS's environment but where certificates
+//! are.
 
 use std::{
-    ffi::OsString,
-    fs::File,
-    io::{self, Read},
-    os::{
-        fd::AsFd,
-        linux::fs::MetadataExt,
-        unix::process::{CommandExt, ExitStatusExt},
-    },
-    path::PathBuf,
-    process::{Child, Command, ExitStatus, Stdio},
+    io::{self, Read, Write},
+    os::{fd::AsFd, unix::process::ExitStatusExt},
+    process::{Child, ExitStatus},
     time::Duration,
 };
 
 use futures_util::future::join_all;
-use nix::{
-    fcntl::{FcntlArg, OFlag, fcntl},
-    sched::{CloneFlags, setns, unshare},
-    sys::signal::{Signal, killpg},
-    unistd::Pid,
-};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use serde_json::Value;
 use tokio::{
-    sync::oneshot,
+    io::AsyncReadExt,
     time::{Instant, sleep, timeout_at},
 };
 
-use super::{find, namespace::Namespace};
+use super::{
+    engine_exec,
+    helper::{self, Job, Outcome},
+    process,
+    seat::Refusal,
+    survey::{InsideOptions, PdsProcess},
+};
 use crate::{
-    fact::{FactBody, ProbeName, Vantage},
+    fact::{FactBody, ProbeName},
     net::Net,
     process_fact::{NodeArm, NodeFetchFact},
     text::Text,
@@ -42,22 +37,23 @@ use crate::{
 };
 
 /// One arm: Node's start, the wait for the other arms' starts, and the PDS's own limit of 10 s on the fetch.
-const ARM: Duration = Duration::from_secs(14);
+pub(super) const ARM: Duration = Duration::from_secs(14);
+/// What the helper may take beyond that to end what it started, and to say so.
+const END: Duration = Duration::from_secs(2);
 /// How often an ended child is looked for.
 const LOOK: Duration = Duration::from_millis(20);
 /// The most bytes of an answer: one short line is expected.
-const ANSWER: usize = 8 * 1024;
+pub(super) const ANSWER: usize = 8 * 1024;
 /// The most inner errors that are kept: two families of a few addresses.
 const INNER: usize = 8;
-/// Who runs it where the PDS is run by root: `nobody`, the kernel's overflow user.
-const NOBODY: u32 = 65_534;
-
-/// What is kept of the PDS's environment: where certificates are. None of it is a secret.
-const KEPT: &[&str] = &["NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "SSL_CERT_DIR"];
 
 /// The start of several Nodes side by side keeps a small machine busy, and a busy event loop ends attempts by
 /// itself: the fetch waits until they are through. What loads at the first use is loaded before the clock starts.
+///
+/// It ends by itself, whoever waits for it, and where memory runs out it is to go before the PDS.
 const SCRIPT: &str = r"
+setTimeout(() => process.exit(3), 13500);
+try { require('fs').writeFileSync('/proc/self/oom_score_adj', '1000'); } catch {}
 const [, url, agent] = process.argv;
 const code = (e) => String(e?.code ?? e?.name ?? 'Error').slice(0, 60);
 const say = (o) => process.stdout.write(JSON.stringify(o) + '\n', () => process.exit(0));
@@ -78,18 +74,15 @@ setTimeout(() => {
 ";
 
 /// Runs each of `arms` (with its `NODE_OPTIONS`) side by side. Records [`NodeFetchFact`]s under the PDS's vantage.
-pub async fn with_node(net: &Net, at: &Vantage, pid: u32, url: &str, arms: &[(NodeArm, String)], sudo: &str) {
-    let there = net.at(at.clone());
-    let seat = match Namespace::here().run(move || async move { Seat::of(pid) }).await.and_then(|seat| seat) {
-        Ok(seat) => seat,
-        Err(error) => {
-            there.not_measured(ProbeName::WithNode, &format!("--with-node: process {pid}: {error}"), sudo);
-            return;
-        }
+pub async fn with_node(net: &Net, pds: &PdsProcess, how: &InsideOptions, url: &str, arms: &[(NodeArm, String)]) {
+    let there = &net.at(pds.fact.vantage());
+    let sudo = format!("{} --with-node", how.sudo());
+    let refused = |refusal: Refusal| {
+        let why = format!("--with-node: process {}: {}", pds.fact.pid, refusal.why);
+        let needs = refusal.needs.unwrap_or_else(|| "a PDS whose Node can be run in its own place".to_owned());
+        there.not_measured(ProbeName::WithNode, &why, if refusal.sudo { &sudo } else { &needs });
     };
-    let seat = &seat;
-    let there = &there;
-    join_all(arms.iter().map(|(arm, options)| async move {
+    let runs = arms.iter().map(|(arm, options)| async move {
         let job = there.begin(ProbeName::WithNode, format!("the PDS's Node, {}", arm.words()));
         let mut fact = NodeFetchFact {
             arm: *arm,
@@ -101,138 +94,79 @@ pub async fn with_node(net: &Net, at: &Vantage, pid: u32, url: &str, arms: &[(No
             inner: Vec::new(),
             failure: None,
         };
-        match seat.run(url, there.user_agent(), options).await {
+        let arguments = arguments(url, there.user_agent());
+        let ended = match &pds.engine {
+            Some(engine) => engine_exec::run(engine, pds.fact.pid, arguments, options).await,
+            None => run(pds.fact.pid, arguments, options).await,
+        };
+        match ended {
             Ok(ended) => ended.into_fact(&mut fact),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                there.not_measured(ProbeName::WithNode, &format!("--with-node: {error}"), sudo);
-                return;
-            }
-            Err(error) => fact.failure = Some(Text::limited(&error.to_string(), 200)),
+            Err(Trouble::Refused(refusal)) => return Some(refusal),
+            Err(Trouble::Failed(why)) => fact.failure = Some(Text::limited(&why, 200)),
         }
         job.finish(FactBody::NodeFetch(fact));
-    }))
-    .await;
-}
-
-/// Where the PDS sits: its program, its namespaces, its user.
-struct Seat {
-    program: PathBuf,
-    user: u32,
-    group: u32,
-    /// In the order in which they are to be entered.
-    namespaces: Vec<(File, CloneFlags)>,
-    own_files: bool,
-    environment: Vec<(&'static str, OsString)>,
-}
-
-impl Seat {
-    fn of(pid: u32) -> io::Result<Self> {
-        let found = std::fs::metadata(format!("/proc/{pid}"))?;
-        let program = std::fs::read_link(format!("/proc/{pid}/exe"))?;
-        let name = program.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if !name.starts_with("node") || name.contains("(deleted)") {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "its program is no Node that is still there"));
-        }
-        let mut namespaces = Vec::new();
-        let mut own_files = false;
-        // The files last: what is opened before is opened in this machine's.
-        for (name, flag) in
-            [("net", CloneFlags::CLONE_NEWNET), ("pid", CloneFlags::CLONE_NEWPID), ("mnt", CloneFlags::CLONE_NEWNS)]
-        {
-            let file = File::open(format!("/proc/{pid}/ns/{name}"))?;
-            let theirs = file.metadata()?;
-            let ours = std::fs::metadata(format!("/proc/thread-self/ns/{name}"))?;
-            if (theirs.st_dev(), theirs.st_ino()) != (ours.st_dev(), ours.st_ino()) {
-                own_files |= name == "mnt";
-                namespaces.push((file, flag));
-            }
-        }
-        let environment = find::environment(pid)?;
-        let kept = KEPT.iter().filter_map(|key| Some((*key, environment.path(key)?))).collect();
-        // Never as root: in a container's own files that would be the container's word on what root does.
-        let (user, group) = match (found.st_uid(), found.st_gid()) {
-            (0, _) => (NOBODY, NOBODY),
-            (user, group) => (user, if group == 0 { NOBODY } else { group }),
-        };
-        Ok(Self { program, user, group, namespaces, own_files, environment: kept })
-    }
-
-    /// Starts Node in the place of the PDS. `setns` moves one thread, and a child starts where the thread is that
-    /// started it: the thread is used for nothing else.
-    async fn start(&self, url: &str, agent: &str, options: &str) -> io::Result<Running> {
-        let mut command = Command::new(&self.program);
-        command
-            .args(["--max-old-space-size=96", "-e", SCRIPT, "--", url, agent])
-            .env_clear()
-            .envs(self.environment.iter().map(|(key, value)| (key, value)))
-            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0);
-        if !options.is_empty() {
-            command.env("NODE_OPTIONS", options);
-        }
-        // Without the right to change it, it is the user's own PDS.
-        if nix::unistd::geteuid().is_root() {
-            command.uid(self.user).gid(self.group);
-        }
-        let namespaces: Vec<(File, CloneFlags)> =
-            self.namespaces.iter().map(|(file, flag)| Ok((file.try_clone()?, *flag))).collect::<io::Result<_>>()?;
-        let own_files = self.own_files;
-        let (tell, told) = oneshot::channel();
-        let body = move || {
-            let mut enter = || {
-                nix::sys::prctl::set_no_new_privs()?;
-                if own_files {
-                    // A thread shares root and working folder with the others, and may not enter without its own.
-                    unshare(CloneFlags::CLONE_FS)?;
-                }
-                for (file, flag) in &namespaces {
-                    setns(file.as_fd(), *flag)?;
-                }
-                command.spawn().map(Running)
-            };
-            let _ = tell.send(enter());
-        };
-        std::thread::Builder::new().name("with-node".to_owned()).spawn(body)?;
-        told.await.unwrap_or_else(|_| Err(io::Error::other("the start broke off")))
-    }
-
-    async fn run(&self, url: &str, agent: &str, options: &str) -> io::Result<Ended> {
-        let deadline = Instant::now() + ARM;
-        let mut running = match timeout_at(deadline, self.start(url, agent, options)).await {
-            Ok(started) => started?,
-            Err(_) => return Err(io::Error::other("Node could not be started in time")),
-        };
-        let status = loop {
-            if let Some(status) = running.0.try_wait()? {
-                break Some(status);
-            }
-            if Instant::now() >= deadline {
-                break None;
-            }
-            sleep(LOOK).await;
-        };
-        let (out, err) = (running.0.stdout.take(), running.0.stderr.take());
-        // Whatever it has started ends with it.
-        drop(running);
-        Ok(Ended { status, out: left_in(out), err: left_in(err) })
+        None
+    });
+    // The same for each of them: said once.
+    if let Some(refusal) = join_all(runs).await.into_iter().flatten().next() {
+        refused(refusal);
     }
 }
 
-/// A child that does not outlive whoever waits for it, nor do its own children.
-struct Running(Child);
+/// Why there is nothing that a Node said.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// It was not run.
+    Refused(Refusal),
+    /// It should have been, and something broke.
+    Failed(String),
+}
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Ok(group) = i32::try_from(self.0.id()) {
-            // The group stays as long as anybody is in it, and its number is not given away until then.
-            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// The arguments of Node.
+fn arguments(url: &str, agent: &str) -> Vec<String> {
+    ["--max-old-space-size=96", "-e", SCRIPT, "--", url, agent].map(str::to_owned).to_vec()
+}
+
+/// Runs the program of process `pid` in its place, by the helper.
+async fn run(pid: u32, arguments: Vec<String>, options: &str) -> Result<Ended, Trouble> {
+    let limit_ms = u64::try_from(ARM.as_millis()).unwrap_or(u64::MAX);
+    let job = Job { pid, started: process::started_ticks(pid), arguments, options: options.to_owned(), limit_ms };
+    let deadline = Instant::now() + ARM + END;
+    // By the thread that stays to the end: the helper ends with the one that started it.
+    let (mut child, mut line) = helper::start()?;
+    line.write_all(&helper::line_of(&job))?;
+    line.set_nonblocking(true)?;
+    // Dropped, whenever that is, it tells the helper to end everything.
+    let mut line = tokio::net::UnixStream::from_std(line)?;
+    let mut said = Vec::new();
+    let read = async {
+        let mut rest = (&mut line).take(ANSWER as u64);
+        rest.read_to_end(&mut said).await
+    };
+    let heard = timeout_at(deadline, read).await;
+    heard.map_err(|_| Trouble::Failed("the helper did not end in time".to_owned()))??;
+    let (out, err) = (left_in(child.stdout.take()), left_in(child.stderr.take()));
+    reap(&mut child, deadline).await;
+    match helper::first_line(&said) {
+        Some(Outcome::Ended(raw)) => Ok(Ended { status: Some(ExitStatus::from_raw(raw)), out, err }),
+        Some(Outcome::Late) => Ok(Ended { status: None, out, err }),
+        Some(Outcome::Refused(refusal)) => Err(Trouble::Refused(refusal)),
+        None => Err(Trouble::Failed("the helper said nothing".to_owned())),
+    }
+}
+
+async fn reap(child: &mut Child, deadline: Instant) {
+    while let Ok(None) = child.try_wait() {
+        if Instant::now() >= deadline {
+            return;
         }
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        sleep(LOOK).await;
     }
 }
 
@@ -255,10 +189,11 @@ fn left_in(pipe: Option<impl AsFd + Read>) -> Vec<u8> {
 }
 
 /// How a Node ended.
-struct Ended {
-    status: Option<ExitStatus>,
-    out: Vec<u8>,
-    err: Vec<u8>,
+pub(super) struct Ended {
+    /// `None`: it was ended.
+    pub(super) status: Option<ExitStatus>,
+    pub(super) out: Vec<u8>,
+    pub(super) err: Vec<u8>,
 }
 
 impl Ended {
