@@ -62,7 +62,8 @@ impl Net {
     pub fn new(vantage: Vantage, roots: Roots, user_agent: String, observer: Arc<dyn Observer>) -> Self {
         warm_up();
         let start = Instant::now();
-        let shared = Shared { start, roots, user_agent, observer, next_job: AtomicU64::new(0), pacer: Pacer::default() };
+        let shared =
+            Shared { start, roots, user_agent, observer, next_job: AtomicU64::new(0), pacer: Pacer::default() };
         Self { shared: Arc::new(shared), sink: Arc::default(), vantage }
     }
 

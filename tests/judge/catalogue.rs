@@ -16,8 +16,8 @@ use pdsdoctor_probes::{
 use crate::{
     handles,
     host::{container, machine, machine_host_network},
-    inside_node, inside_node_proof, inside_paths, inside_v6, inside_ways, limits, login, names, outbound, reach, side, tls,
-    web,
+    inside_node, inside_node_proof, inside_paths, inside_v6, inside_ways, limits, login, names, outbound, reach, side,
+    tls, web,
     world::{ALICE_DID, APP, PDS, PDS_V4, PDS_V6, World, alert, answer, healthy, no_answer, not_obtained, t},
 };
 

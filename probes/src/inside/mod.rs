@@ -4,8 +4,8 @@
 mod address;
 mod advertisement;
 mod cgroup;
-mod credentials;
 mod confine;
+mod credentials;
 mod egress;
 mod engine;
 mod engine_exec;

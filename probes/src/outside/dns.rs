@@ -334,9 +334,9 @@ async fn in_own_thread(name: String) -> SystemAnswer {
 /// What a look-up needs at once: a file of the configuration and a socket or two.
 fn is_out_of_files() -> bool {
     let sockets: Vec<_> = (0..3).map(|_| std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0))).collect();
-    sockets.iter().any(|made| {
-        made.as_ref().is_err_and(|error| failure::from_io(error).kind == FailureKind::ThisSideResources)
-    })
+    sockets
+        .iter()
+        .any(|made| made.as_ref().is_err_and(|error| failure::from_io(error).kind == FailureKind::ThisSideResources))
 }
 
 fn getaddrinfo(name: &str) -> SystemAnswer {

@@ -41,12 +41,7 @@ pub async fn get(net: &Net, probe: ProbeName, request: &Request<'_>) -> HttpFact
 
 /// The same with an `atproto-proxy` header (atproto.com/specs/xrpc, "Service Proxying"): the PDS resolves the DID
 /// in it before it asks who we are, so it needs no account. Beside the fact, how long it took.
-pub async fn get_proxied(
-    net: &Net,
-    probe: ProbeName,
-    request: &Request<'_>,
-    service: &str,
-) -> (HttpFact, Duration) {
+pub async fn get_proxied(net: &Net, probe: ProbeName, request: &Request<'_>, service: &str) -> (HttpFact, Duration) {
     paced(net, probe, request, Some(service)).await
 }
 

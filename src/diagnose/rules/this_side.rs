@@ -16,13 +16,7 @@ use crate::diagnose::{
 
 /// Causes on this side that leave nothing to say about the target.
 pub fn judge(evidence: &Evidence<'_>) -> Vec<Cause> {
-    [
-        no_resources(evidence),
-        no_network(evidence),
-        resolver(evidence),
-        nothing_answers(evidence),
-        intercepted(evidence),
-    ]
+    [no_resources(evidence), no_network(evidence), resolver(evidence), nothing_answers(evidence), intercepted(evidence)]
         .into_iter()
         .flatten()
         .take(1)
