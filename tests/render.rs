@@ -4,6 +4,7 @@ mod samples;
 
 use pdsdoctor::{
     cli::Format,
+    diagnose::step::{measure_again, prose, quoted, say},
     render::{
         grid::{self, Tone},
         report,
@@ -104,8 +105,8 @@ proptest::proptest! {
             cause.summary = text.clone();
             cause.seen = vec![text.clone()];
             cause.contrast[0].this = text.clone();
-            cause.remedies[0].steps = vec![text.clone()];
-            cause.remedies[0].verify = text.clone();
+            cause.remedies[0].steps = vec![say(prose![quoted(&text)])];
+            cause.remedies[0].verify = measure_again(Some(&text), false);
         }
         for detail in [Detail::Quiet, Detail::Normal, Detail::Verbose] {
             let shown = crate::text(&sample, Style { width, unicode, color: false, detail });
@@ -120,9 +121,19 @@ proptest::proptest! {
 
 #[test]
 fn foreign_text_never_ends_up_unquoted_in_a_command() {
-    let shown = text(&samples::hostile(), STYLE);
-    let again = shown.lines().find(|line| line.starts_with("Again:")).expect("a command");
-    assert!(again.contains("check '"), "{again}");
+    let again = |sample: &Sample| {
+        let shown = text(sample, STYLE);
+        shown.lines().find(|line| line.starts_with("Again:")).expect("a command").to_owned()
+    };
+    // What breaks lines or hides is not printed at all.
+    let mut sample = samples::hostile();
+    assert_eq!(again(&sample), "Again:  pdsdoctor check TARGET  # and --against, --client-id as before");
+    sample.run.target.input = "$(id); it's `x` & #~*{a,b}!".into();
+    sample.run.settings.client_ids = vec!["https://app.example/?a=1&b=2".into()];
+    assert_eq!(
+        again(&sample),
+        r"Again:  pdsdoctor check '$(id); it'\''s `x` & #~*{a,b}!' --client-id 'https://app.example/?a=1&b=2'  # and --against as before"
+    );
 }
 
 #[test]

@@ -2,7 +2,10 @@
 
 use pdsdoctor_probes::fact::{FactId, Vantage};
 
-use super::{Cause, Code, Confidence, Contrast, Impact, Remedy, Risk, Scope};
+use super::{
+    Cause, Code, Confidence, Contrast, Impact, Remedy, Risk, Scope,
+    step::{self, Command, Settle, Step},
+};
 
 impl Cause {
     /// A cause with one plain sentence.
@@ -61,7 +64,7 @@ impl Cause {
 
     /// The measurement that would settle it.
     #[must_use]
-    pub fn settle(mut self, what: impl Into<String>) -> Self {
+    pub fn settle(mut self, what: impl Into<Settle>) -> Self {
         self.settle = Some(what.into());
         self
     }
@@ -76,14 +79,10 @@ impl Cause {
 
 impl Remedy {
     /// A remedy that may be done in passing, verified by `verify`.
-    pub fn new<S: Into<String>>(
-        title: impl Into<String>,
-        steps: impl IntoIterator<Item = S>,
-        verify: impl Into<String>,
-    ) -> Self {
+    pub fn new(title: impl Into<String>, steps: impl IntoIterator<Item = Step>, verify: impl Into<Command>) -> Self {
         Self {
             title: title.into(),
-            steps: steps.into_iter().map(Into::into).collect(),
+            steps: steps.into_iter().collect(),
             risk: Risk::Safe,
             undo: Vec::new(),
             verify: verify.into(),
@@ -100,9 +99,14 @@ impl Remedy {
 
     /// How to go back.
     #[must_use]
-    pub fn undo(mut self, step: impl Into<String>) -> Self {
-        self.undo.push(step.into());
+    pub fn undo(mut self, step: Step) -> Self {
+        self.undo.push(step);
         self
+    }
+
+    /// The steps as the JSON report has them.
+    pub fn lines(&self) -> Vec<String> {
+        step::flat(&self.steps)
     }
 }
 

@@ -17,8 +17,8 @@ use super::{
     inside::Inside,
     net_kinds::{AddressKind, address_kind},
     par_stage::{FetchFailure, Stage, stage},
+    step::{self, Command},
     unheard::{Unheard, sift},
-    words::shell_word,
 };
 
 /// A fact with its body already looked into.
@@ -201,13 +201,15 @@ impl<'a> Evidence<'a> {
     }
 
     /// The command that measures the target again.
-    pub fn verify(&self) -> String {
+    pub fn verify(&self) -> Command {
         // What was measured inside took the rights of the administrator.
-        let sudo = if self.inside.is_empty() { "" } else { "sudo " };
-        if self.is_machine_only() {
-            return format!("{sudo}pdsdoctor check");
-        }
-        format!("{sudo}pdsdoctor check {}", shell_word(&self.run.target.input))
+        self.measure_again(!self.inside.is_empty())
+    }
+
+    /// The same, with or without the rights of the administrator.
+    pub fn measure_again(&self, sudo: bool) -> Command {
+        let input = (!self.is_machine_only()).then(|| self.run.target.input.as_str());
+        step::measure_again(input, sudo)
     }
 
     /// The user gave the addresses of this host: DNS is not in question.

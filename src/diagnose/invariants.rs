@@ -50,7 +50,7 @@ fn of_cause(
     must(!cause.remedies.is_empty(), "a cause has a remedy");
     for remedy in &cause.remedies {
         must(
-            !remedy.title.is_empty() && !remedy.steps.is_empty() && !remedy.verify.is_empty(),
+            !remedy.title.is_empty() && !remedy.steps.is_empty() && !remedy.verify.to_string().is_empty(),
             "a remedy has a title, steps and what verifies it",
         );
     }
@@ -76,7 +76,7 @@ fn of_cause(
     // What would settle it is not what was just done.
     if evidence.inside().pds().is_some() && cause.confidence != Confidence::Confirmed {
         must(
-            !cause.settle.as_deref().is_some_and(|settle| settle.contains("on the PDS's own machine")),
+            !cause.settle.as_ref().is_some_and(|settle| settle.to_string().contains("on the PDS's own machine")),
             "a run on the PDS's machine does not ask for one",
         );
     }

@@ -18,6 +18,7 @@ pub mod rank;
 mod ruled_out;
 pub mod rules;
 pub mod situation;
+pub mod step;
 pub mod unheard;
 pub mod vantage;
 pub mod words;
@@ -31,6 +32,7 @@ pub use code::Code;
 pub use differs::Difference;
 pub use judge::diagnose;
 pub use ruled_out::{Bounds, RuledOut};
+use step::{Command, Settle, Step};
 
 /// What the facts of a run mean.
 #[derive(Clone, Debug, PartialEq)]
@@ -116,7 +118,7 @@ pub struct Cause {
     /// The experiments: the same thing measured with one thing changed.
     pub contrast: Vec<Contrast>,
     /// The measurement that would settle it, where it is not confirmed.
-    pub settle: Option<String>,
+    pub settle: Option<Settle>,
     /// Other causes in the list that made this one possible.
     pub contributing: Vec<Code>,
     /// What this cause explains.
@@ -191,18 +193,18 @@ pub struct Symptom {
 }
 
 /// What to do about a cause. Printed, never applied.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remedy {
     /// What it does, in a few words.
     pub title: String,
-    /// Commands or lines to paste, or plain instructions.
-    pub steps: Vec<String>,
+    /// Commands to run, lines to write, things to do.
+    pub steps: Vec<Step>,
     /// May it be done in passing?
     pub risk: Risk,
     /// How to go back.
-    pub undo: Vec<String>,
+    pub undo: Vec<Step>,
     /// The command that shows whether it helped.
-    pub verify: String,
+    pub verify: Command,
     /// The failing thing was run again with this applied to that one attempt, and passed.
     pub proven: bool,
 }

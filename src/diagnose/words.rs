@@ -19,27 +19,3 @@ pub fn span(seconds: i64) -> String {
     };
     if count == 1 { format!("1 {unit}") } else { format!("{count} {unit}s") }
 }
-
-/// A word for a shell: foreign text must not become a second command in the line that is to be pasted.
-pub fn shell_word(text: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "@:/._-%+=,".contains(c);
-    if !text.is_empty() && !text.starts_with('-') && text.chars().all(is_plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::shell_word;
-
-    #[test]
-    fn foreign_text_cannot_become_a_command() {
-        assert_eq!(shell_word("https://pds.example/a"), "https://pds.example/a");
-        assert_eq!(shell_word("a; rm -rf ~"), "'a; rm -rf ~'");
-        assert_eq!(shell_word("it's"), r"'it'\''s'");
-        assert_eq!(shell_word("$(x)"), "'$(x)'");
-        assert_eq!(shell_word("--save"), "'--save'");
-    }
-}

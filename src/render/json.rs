@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::diagnose::{
     Bounds, Cause, Code, Confidence, Contrast, Diagnosis, Difference, Healthy, Impact, Remedy, Risk, RuledOut, Scope,
     Symptom, Verdict,
+    step::{self, flat},
 };
 
 /// The name of the form.
@@ -95,7 +96,7 @@ struct CauseV1<'a> {
     /// The experiments.
     contrast: Vec<ContrastV1<'a>>,
     /// The measurement that would settle it, where it is not confirmed.
-    settle: Option<&'a str>,
+    settle: Option<String>,
     /// Other entries of `causes` that made this one possible.
     contributing: &'a [Code],
     /// What it explains.
@@ -132,13 +133,13 @@ struct RemedyV1<'a> {
     /// What it does.
     title: &'a str,
     /// Lines to paste, or instructions.
-    steps: &'a [String],
+    steps: Vec<String>,
     /// May it be done in passing?
     risk: Risk,
     /// How to go back.
-    undo: &'a [String],
+    undo: Vec<String>,
     /// The command that shows whether it helped.
-    verify: &'a str,
+    verify: String,
     /// It was tried on one attempt, and that passed.
     proven: bool,
 }
@@ -178,7 +179,7 @@ struct NotMeasuredV1<'a> {
     /// Why not.
     why: &'a Text,
     /// What it would take.
-    needs: &'a Text,
+    needs: String,
 }
 
 /// Something that is well.
@@ -209,7 +210,7 @@ impl<'a> Report<'a> {
             causes: diagnosis.causes.iter().map(cause).collect(),
             ruled_out: diagnosis.ruled_out.iter().map(ruled_out).collect(),
             differs: diagnosis.differs.iter().map(difference).collect(),
-            not_measured: diagnosis.not_measured.iter().map(not_measured).collect(),
+            not_measured: diagnosis.not_measured.iter().map(|missing| not_measured(run, missing)).collect(),
             healthy: diagnosis.healthy.iter().map(healthy).collect(),
             facts: &run.facts,
         }
@@ -228,7 +229,7 @@ fn cause(cause: &Cause) -> CauseV1<'_> {
         because: &cause.because,
         against: &cause.against,
         contrast: cause.contrast.iter().map(contrast).collect(),
-        settle: cause.settle.as_deref(),
+        settle: cause.settle.as_ref().map(ToString::to_string),
         contributing: &cause.contributing,
         symptoms: cause.symptoms.iter().map(symptom).collect(),
         remedies: cause.remedies.iter().map(remedy).collect(),
@@ -244,7 +245,7 @@ fn symptom(Symptom { code, title, because }: &Symptom) -> SymptomV1<'_> {
 }
 
 fn remedy(Remedy { title, steps, risk, undo, verify, proven }: &Remedy) -> RemedyV1<'_> {
-    RemedyV1 { title, steps, risk: *risk, undo, verify, proven: *proven }
+    RemedyV1 { title, steps: flat(steps), risk: *risk, undo: flat(undo), verify: verify.to_string(), proven: *proven }
 }
 
 fn ruled_out(RuledOut { code, scope, why, because }: &RuledOut) -> RuledOutV1<'_> {
@@ -255,8 +256,8 @@ fn difference(Difference { what, this, that, because }: &Difference) -> Differen
     DifferenceV1 { what, this, that, because }
 }
 
-fn not_measured(NotMeasured { probe, why, needs }: &NotMeasured) -> NotMeasuredV1<'_> {
-    NotMeasuredV1 { probe: *probe, why, needs }
+fn not_measured<'a>(run: &Run, missing: &'a NotMeasured) -> NotMeasuredV1<'a> {
+    NotMeasuredV1 { probe: missing.probe, why: &missing.why, needs: step::needs(run, missing).to_string() }
 }
 
 fn healthy(Healthy { probe, summary }: &Healthy) -> HealthyV1<'_> {

@@ -111,7 +111,7 @@ mod linux {
         let how = InsideOptions {
             pid: options.pid,
             container: options.container.clone(),
-            command: format!("pdsdoctor check {}", options.input).trim_end().to_owned(),
+            command: crate::diagnose::step::measure_again(Some(&options.input), false).to_string(),
             env_file: options.env_file.clone(),
             ..InsideOptions::default()
         };

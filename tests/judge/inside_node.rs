@@ -1,6 +1,6 @@
 //! Node's own connecting, as seen from the PDS's machine: what it gives up although it works.
 
-use pdsdoctor::diagnose::{Cause, Code, Confidence, Impact, Verdict, evidence::Evidence, situation};
+use pdsdoctor::diagnose::{Cause, Code, Confidence, Impact, Remedy, Verdict, evidence::Evidence, situation};
 use pdsdoctor_probes::{
     fact::{FactBody, FailureKind, Family, ProbeName, Role, Vantage},
     host_fact::Range,
@@ -89,10 +89,10 @@ fn the_first_field_report() {
     }
     let first = &cause.remedies[0];
     assert!(first.title.contains("connects after 313 ms by IPv4"), "{}", first.title);
-    assert_eq!(first.steps[0], format!("NODE_OPTIONS={PATIENT}     # a line of /pds/pds.env, without quotes"));
+    assert_eq!(first.lines()[0], format!("NODE_OPTIONS={PATIENT}     # a line of /pds/pds.env, without quotes"));
     assert!(!first.undo.is_empty());
     // The pair comes last, and neither half of it alone.
-    let steps: Vec<String> = cause.remedies.iter().flat_map(|remedy| remedy.steps.clone()).collect();
+    let steps: Vec<String> = cause.remedies.iter().flat_map(Remedy::lines).collect();
     for step in &steps {
         assert_eq!(step.contains("--no-network-family-autoselection"), step.contains("ipv4first"), "{step}");
     }
@@ -250,8 +250,8 @@ fn ipv4first_alone() {
     let world = first_field_report().node_options(&["--dns-result-order=ipv4first"]);
     let cause = finds(&world, Code::NodeIpv4firstNotEnough, Impact::Broken, Confidence::Confirmed);
     assert!(cause.summary.contains("in spite of --dns-result-order=ipv4first"), "{}", cause.summary);
-    assert!(cause.remedies[0].steps[0].starts_with(&format!("NODE_OPTIONS={PATIENT} ")), "{:?}", cause.remedies[0]);
-    assert!(cause.remedies[0].undo[0].contains("--dns-result-order=ipv4first"), "{:?}", cause.remedies[0]);
+    assert!(cause.remedies[0].lines()[0].starts_with(&format!("NODE_OPTIONS={PATIENT} ")), "{:?}", cause.remedies[0]);
+    assert!(cause.remedies[0].undo[0].flat()[0].contains("--dns-result-order=ipv4first"), "{:?}", cause.remedies[0]);
     // On a near app it does no harm.
     machine().node_options(&["--dns-result-order=ipv4first"]).never_says(Code::NodeIpv4firstNotEnough);
 }
@@ -331,7 +331,7 @@ fn the_place_of_the_setting() {
                 body.image = t("example/pds");
             }
         });
-        finds_among(&world.judge(), Code::NodeHe250ms).remedies[0].steps.join("\n")
+        finds_among(&world.judge(), Code::NodeHe250ms).remedies[0].lines().join("\n")
     };
     let compose = step(&|_| {});
     assert!(compose.contains("environment: {") && compose.contains("--force-recreate"), "{compose}");
@@ -355,7 +355,7 @@ fn a_bare_service() {
             body.confinement.name = None;
         }
     });
-    let steps = finds_among(&world.judge(), Code::NodeHe250ms).remedies[0].steps.join("\n");
+    let steps = finds_among(&world.judge(), Code::NodeHe250ms).remedies[0].lines().join("\n");
     assert!(
         steps.contains("systemctl edit my-pds.service") && steps.contains("Environment=\"NODE_OPTIONS="),
         "{steps}"
@@ -407,7 +407,7 @@ fn a_file_that_the_running_process_never_saw() {
     assert!(cause.summary.contains("changed after the PDS was started"), "{}", cause.summary);
     let symptoms: Vec<Code> = cause.symptoms.iter().map(|symptom| symptom.code).collect();
     assert!(symptoms.contains(&Code::NodeHe250ms), "{}", judged.show());
-    assert_eq!(cause.remedies[0].steps, ["sudo systemctl restart pds"]);
+    assert_eq!(cause.remedies[0].lines(), ["sudo systemctl restart pds"]);
     // The twin: it is in effect.
     let world = with_file(first_field_report(), meant(&[PATIENT])).node_options(&[PATIENT]);
     world.never_says(Code::NodeOptionsNotApplied);

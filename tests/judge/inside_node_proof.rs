@@ -40,7 +40,7 @@ fn a_remedy_that_was_tried() {
     let proven_ones: Vec<bool> = cause.remedies.iter().map(|remedy| remedy.proven).collect();
     assert!(proven_ones[0], "{cause:?}");
     for remedy in &cause.remedies {
-        assert_eq!(remedy.proven, remedy.steps[0].contains("NODE_OPTIONS="), "{remedy:?}");
+        assert_eq!(remedy.proven, remedy.lines()[0].contains("NODE_OPTIONS="), "{remedy:?}");
     }
     let contrasts = format!("{:?}", cause.contrast);
     assert!(contrasts.contains("ETIMEDOUT after 252 ms") && contrasts.contains("HTTP 200 after 641 ms"), "{contrasts}");
@@ -61,7 +61,7 @@ fn an_experiment_that_says_otherwise() {
     let world = asked(world, NodeArm::AttemptTimeout, Err(("ECONNRESET", 400)));
     let cause = finds_among(&world.judge(), Code::NodeHe250ms);
     assert!(
-        cause.remedies.iter().all(|remedy| !remedy.proven && !remedy.steps[0].contains("attempt-timeout")),
+        cause.remedies.iter().all(|remedy| !remedy.proven && !remedy.lines()[0].contains("attempt-timeout")),
         "{cause:?}"
     );
     // The times did not foresee it, and Node shows it.

@@ -191,7 +191,7 @@ fn a_firewall_before_the_container() {
         Confidence::Confirmed,
     );
     let remedy = &judged.cause(Code::FwEgressClosed).remedies[0];
-    assert!(remedy.steps.concat().contains("internal"), "{remedy:?}");
+    assert!(remedy.lines().concat().contains("internal"), "{remedy:?}");
     // The application is down for everybody.
     let down = machine().each(|fact| {
         if let FactBody::Connect(body) = &mut fact.body

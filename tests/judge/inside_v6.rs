@@ -71,9 +71,9 @@ fn forwarding_eats_advertisements() {
         assert!(cause.summary.contains(words), "{}", cause.summary);
     }
     assert!(cause.contrast[0].that.contains(PREFIX) && cause.contrast[0].that.contains("1800 s"), "{cause:?}");
-    assert_eq!(cause.remedies[0].steps[0], "sudo sysctl -w net.ipv6.conf.eth0.accept_ra=2");
-    assert!(cause.remedies[0].steps[1].contains("/etc/sysctl.d/"), "{cause:?}");
-    assert_eq!(cause.remedies[0].verify, "sudo pdsdoctor check pds.example.com");
+    assert_eq!(cause.remedies[0].lines()[0], "sudo sysctl -w net.ipv6.conf.eth0.accept_ra=2");
+    assert!(cause.remedies[0].lines()[1].contains("/etc/sysctl.d/"), "{cause:?}");
+    assert_eq!(cause.remedies[0].verify.to_string(), "sudo pdsdoctor check pds.example.com");
     assert_eq!(
         judged.why_not(Code::V6BlackholeEgress).map(|why| why.contains("at once")),
         Some(true),
@@ -96,17 +96,17 @@ fn ifupdown_and_odd_names() {
     let world = eaten(machine_host_network()).handled(RaHandler::Ifupdown);
     let judged = world.has(Code::V6ForwardingEatsRa, Impact::Risk, Confidence::Confirmed);
     let remedies = &judged.cause(Code::V6ForwardingEatsRa).remedies;
-    assert!(remedies[1].steps[0].contains("accept_ra 2"), "{remedies:?}");
+    assert!(remedies[1].lines()[0].contains("accept_ra 2"), "{remedies:?}");
     let named = |name: &str| {
         let run = serde_json::to_string(&eaten(machine_host_network()).run).unwrap();
         let run = run.replace("conf/eth0/", &format!("conf/{name}/")).replace("\"eth0\"", &format!("\"{name}\""));
         World { run: serde_json::from_str(&run).unwrap() }.judge()
     };
     let judged = named("eth0.100");
-    let step = &judged.cause(Code::V6ForwardingEatsRa).remedies[0].steps[0];
+    let step = &judged.cause(Code::V6ForwardingEatsRa).remedies[0].lines()[0];
     assert_eq!(step, "sudo sysctl -w net/ipv6/conf/eth0.100/accept_ra=2");
     let judged = named("a;reboot;");
-    let steps = judged.cause(Code::V6ForwardingEatsRa).remedies[0].steps.concat();
+    let steps = judged.cause(Code::V6ForwardingEatsRa).remedies[0].lines().concat();
     assert!(!steps.contains("reboot"), "a name is no command: {steps}");
 }
 
@@ -124,7 +124,13 @@ fn nobody_could_listen() {
         }
     });
     let judged = server.has(Code::V6ForwardingEatsRa, Impact::Risk, Confidence::Likely);
-    assert!(judged.cause(Code::V6ForwardingEatsRa).settle.as_deref().is_some_and(|it| it.contains("sudo pdsdoctor")));
+    assert!(
+        judged
+            .cause(Code::V6ForwardingEatsRa)
+            .settle
+            .as_ref()
+            .is_some_and(|it| it.to_string().contains("sudo pdsdoctor"))
+    );
     let text = not_obtained("");
     let fails = deaf(machine_host_network()).par(
         Role::Target,
@@ -266,7 +272,7 @@ pub(crate) fn networkd(world: World) -> World {
 fn networkd_forwards_and_ignores_the_router() {
     let judged =
         networkd(machine_host_network()).has(Code::V6NetworkdForwardingDisablesRa, Impact::Risk, Confidence::Likely);
-    let steps = judged.cause(Code::V6NetworkdForwardingDisablesRa).remedies[0].steps.concat();
+    let steps = judged.cause(Code::V6NetworkdForwardingDisablesRa).remedies[0].lines().concat();
     assert!(steps.contains("/etc/systemd/network/20-lan.network.d") && steps.contains("IPv6AcceptRA=yes"), "{steps}");
     assert!(!steps.contains("sysctl"), "{steps}");
     // Nobody but networkd can have switched forwarding on.

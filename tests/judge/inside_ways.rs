@@ -116,7 +116,7 @@ fn a_setting_of_docker_is_named() {
         }
     });
     let judged = world.judge();
-    let steps = judged.cause(Code::V6UlaIntoHole).remedies[0].steps.concat();
+    let steps = judged.cause(Code::V6UlaIntoHole).remedies[0].lines().concat();
     assert!(steps.contains("remove: \"ip6tables\": false"), "{steps}");
 }
 
@@ -129,7 +129,7 @@ fn a_container_without_ipv6() {
     let judged = far.fetch_fails(251).has(Code::V6ContainerHasNone, Impact::Risk, Confidence::Confirmed);
     let cause = judged.cause(Code::V6ContainerHasNone);
     assert!(cause.summary.contains(APP) && cause.seen.iter().any(|line| line.contains(NETWORK)), "{cause:?}");
-    assert!(cause.remedies[0].steps.concat().contains("network_mode: host"), "{cause:?}");
+    assert!(cause.remedies[0].lines().concat().contains("network_mode: host"), "{cause:?}");
     // The machine has none either: then the machine's is the question.
     eaten(machine()).far(&container(), Family::V4, 320).never_says(Code::V6ContainerHasNone);
     // It has IPv6.
@@ -271,7 +271,7 @@ fn ipv6_is_closed_because_nobody_listens_there() {
         let judged = v4_only(program).finds(Code::V6InboundClosed, Impact::Degraded, Confidence::Confirmed);
         assert_eq!(judged.diagnosis.causes.len(), 1, "{}", judged.show());
         let cause = &judged.diagnosis.causes[0];
-        assert!(cause.remedies[0].steps.concat().contains(words), "{program}: {:?}", cause.remedies[0]);
+        assert!(cause.remedies[0].lines().concat().contains(words), "{program}: {:?}", cause.remedies[0]);
         assert!(cause.contrast.iter().any(|it| it.that.contains(program)), "{program}: {:?}", cause.contrast);
     }
 }
@@ -284,7 +284,7 @@ fn ipv6_is_closed_because_the_address_is_not_this_machines() {
         }
     });
     let judged = moved.finds(Code::V6InboundClosed, Impact::Degraded, Confidence::Confirmed);
-    assert!(judged.diagnosis.causes[0].remedies[0].steps[0].contains("2a01:4f8:77:2::11"), "{}", judged.show());
+    assert!(judged.diagnosis.causes[0].remedies[0].lines()[0].contains("2a01:4f8:77:2::11"), "{}", judged.show());
     // A firewall: somebody listens there.
     let firewall = machine().closed(PDS_V6, FailureKind::Timeout, 4_000);
     let judged = firewall.finds(Code::V6InboundClosed, Impact::Degraded, Confidence::Confirmed);
@@ -300,7 +300,7 @@ fn a_home_network_with_private_ipv6_only() {
         .with_v6(&HERE, own, Range::UniqueLocal);
     let judged = black_hole(world).has(Code::V6UlaIntoHole, Impact::Risk, Confidence::Confirmed);
     let cause = judged.cause(Code::V6UlaIntoHole);
-    assert!(cause.remedies[0].steps[0].contains("net.ipv6.conf.eth0.accept_ra_defrtr=0"), "{cause:?}");
+    assert!(cause.remedies[0].lines()[0].contains("net.ipv6.conf.eth0.accept_ra_defrtr=0"), "{cause:?}");
     assert!(!judged.says(Code::V6ForwardingEatsRa));
 }
 
@@ -318,5 +318,5 @@ fn only_the_containers_ipv6_is_a_black_hole() {
     let cause = judged.cause(Code::V6BlackholeEgress);
     assert_eq!(cause.scope.vantage.as_deref(), Some("container:pds"));
     assert!(cause.contrast.iter().any(|it| it.that.contains("this machine: answered")), "{cause:?}");
-    assert!(!cause.remedies.iter().any(|it| it.steps.concat().contains("disable_ipv6")), "{cause:?}");
+    assert!(!cause.remedies.iter().any(|it| it.lines().concat().contains("disable_ipv6")), "{cause:?}");
 }

@@ -347,7 +347,7 @@ fn the_keys_of_the_application() {
     assert!(cause.summary.contains("keys from keys.example.org"), "{}", cause.summary);
     assert_eq!(cause.scope.host.as_deref(), Some(APP));
     assert!(cause.seen.iter().any(|line| line.contains("whole 10 s")), "{}", judged.show());
-    let steps: Vec<&str> = cause.remedies.iter().flat_map(|remedy| &remedy.steps).map(String::as_str).collect();
+    let steps: Vec<String> = cause.remedies.iter().flat_map(|remedy| remedy.lines()).collect();
     assert!(steps.iter().any(|step| step.contains("https://keys.example.org/keys.json")), "{steps:?}");
     assert!(!steps.iter().any(|step| step.contains("pdsadmin update")), "{steps:?}");
     cut_off().with_entryway().finds(Code::OauthClientMetadataEgress, Impact::Broken, Confidence::Likely);

@@ -201,7 +201,7 @@ fn the_first_field_report() {
 fn no_half_of_the_pair() {
     for seen in [REPORT, ULA, Seen { near: Bare(10_010), app: Bare(10_010), v6: Bare(10_010), ..GOOD }] {
         for cause in &sees(seen).judge().diagnosis.causes {
-            for step in cause.remedies.iter().flat_map(|remedy| &remedy.steps) {
+            for step in cause.remedies.iter().flat_map(|remedy| remedy.lines()) {
                 let halves = ["--dns-result-order=ipv4first", "--no-network-family-autoselection"];
                 assert_eq!(step.contains(halves[0]), step.contains(halves[1]), "{}: {step}", cause.code);
             }

@@ -9,6 +9,7 @@ use pdsdoctor::{
         evidence::Evidence,
         rank::rank,
         rules::{Found, RULES, this_side},
+        step::say,
     },
     render::report,
     saved,
@@ -173,7 +174,7 @@ fn any_cause() -> impl Strategy<Value = Cause> {
                 .scope(Scope { host: host.map(str::to_owned), family, vantage: None })
                 .saw(format!("line {n}"))
                 .because([FactId(format!("f{n}"))])
-                .remedy(Remedy::new("x", ["y"], "z"))
+                .remedy(Remedy::new("x", [say("y")], "z"))
         })
 }
 

@@ -7,6 +7,7 @@ use facts::{Facts, t};
 use pdsdoctor::diagnose::{
     Bounds, Cause, Code, Confidence, Contrast, Diagnosis, Difference, Healthy, Impact, Remedy, Risk, RuledOut, Scope,
     Symptom, Verdict,
+    step::{Settle, Step, prose, quoted, run as paste, say, write},
 };
 use pdsdoctor_probes::{
     dns_fact::{DnsOutcome, RecordType},
@@ -168,21 +169,20 @@ pub(crate) fn first_field_report() -> Sample {
             Remedy {
                 title: "Give Node more time for each connection attempt".to_owned(),
                 steps: vec![
-                    "In /pds/pds.env add:".to_owned(),
-                    "NODE_OPTIONS=--network-family-autoselection-attempt-timeout=5000".to_owned(),
-                    "systemctl restart pds".to_owned(),
+                    write("NODE_OPTIONS=--network-family-autoselection-attempt-timeout=5000").at("in /pds/pds.env add"),
+                    paste("systemctl restart pds"),
                 ],
                 risk: Risk::Safe,
-                undo: vec!["Remove the line and restart.".to_owned()],
-                verify: "pdsdoctor check pds.example.com".to_owned(),
+                undo: vec![say("Remove the line and restart.")],
+                verify: "pdsdoctor check pds.example.com".into(),
                 proven: false,
             },
             Remedy {
                 title: "Repair IPv6 on the PDS's host, so that there is a second path".to_owned(),
-                steps: vec!["sysctl -w net.ipv6.conf.eth0.accept_ra=2".to_owned()],
+                steps: vec![paste("sysctl -w net.ipv6.conf.eth0.accept_ra=2")],
                 risk: Risk::Disruptive,
-                undo: vec!["sysctl -w net.ipv6.conf.eth0.accept_ra=1".to_owned()],
-                verify: "ip -6 route show default".to_owned(),
+                undo: vec![paste("sysctl -w net.ipv6.conf.eth0.accept_ra=1")],
+                verify: "ip -6 route show default".into(),
                 proven: false,
             },
         ],
@@ -236,12 +236,12 @@ pub(crate) fn silent_v6() -> Sample {
         facts.well_pars(Role::Target, host, "203.0.113.7", 31);
         reference(facts);
     });
-    let remedy = |title: &str, steps: &[&str]| Remedy {
+    let remedy = |title: &str, step: Step| Remedy {
         title: title.to_owned(),
-        steps: steps.iter().map(|step| (*step).to_owned()).collect(),
+        steps: vec![step],
         risk: Risk::Safe,
         undo: vec![],
-        verify: "curl -6 -sS https://pds.example.com/xrpc/_health".to_owned(),
+        verify: "curl -6 -sS https://pds.example.com/xrpc/_health".into(),
         proven: true,
     };
     let closed = Cause {
@@ -266,8 +266,8 @@ pub(crate) fn silent_v6() -> Sample {
             because: vec![],
         }],
         remedies: vec![
-            remedy("Open TCP 443 and 80 for IPv6", &["sudo ufw allow 443/tcp && sudo ufw allow 80/tcp"]),
-            remedy("Remove the AAAA records", &["Delete the AAAA of pds.example.com and of the wildcard."]),
+            remedy("Open TCP 443 and 80 for IPv6", paste("sudo ufw allow 443/tcp && sudo ufw allow 80/tcp")),
+            remedy("Remove the AAAA records", say("Delete the AAAA of pds.example.com and of the wildcard.")),
         ],
     };
     let expired = Cause {
@@ -284,12 +284,12 @@ pub(crate) fn silent_v6() -> Sample {
             this: "five".to_owned(),
             that: "tngl.sh: sixty".to_owned(),
         }],
-        settle: Some("The log of Caddy: docker logs caddy".to_owned()),
+        settle: Some(Settle::text("The log of Caddy:").and("docker logs caddy")),
         contributing: vec![],
         symptoms: vec![],
         remedies: vec![
-            remedy("Renew the certificate", &["certbot renew"]),
-            remedy("Restart Caddy", &["docker restart caddy"]),
+            remedy("Renew the certificate", paste("certbot renew")),
+            remedy("Restart Caddy", paste("docker restart caddy")),
         ],
     };
     let diagnosis = Diagnosis {
@@ -334,10 +334,10 @@ pub(crate) fn name_not_found() -> Sample {
         symptoms: vec![],
         remedies: vec![Remedy {
             title: "Check the spelling; then create the records".to_owned(),
-            steps: vec!["pds.exmaple.com. 300 IN A <address of the server>".to_owned()],
+            steps: vec![write("pds.exmaple.com. 300 IN A <address of the server>")],
             risk: Risk::Safe,
             undo: vec![],
-            verify: "dig +short pds.exmaple.com A".to_owned(),
+            verify: "dig +short pds.exmaple.com A".into(),
             proven: false,
         }],
     };
@@ -424,7 +424,7 @@ pub(crate) fn hostile() -> Sample {
     for cause in &mut diagnosis.causes {
         cause.summary = evil();
         cause.seen = vec![evil(), evil()];
-        cause.settle = Some(evil());
+        cause.settle = Some(evil().into());
         cause.confidence = Confidence::Possible;
         cause.scope = Scope { host: Some(evil()), family: Some(Family::V6), vantage: Some(evil()) };
         for contrast in &mut cause.contrast {
@@ -433,8 +433,8 @@ pub(crate) fn hostile() -> Sample {
         }
         for remedy in &mut cause.remedies {
             remedy.title = evil();
-            remedy.steps = vec![format!("Open {}", evil())];
-            remedy.undo = vec![evil()];
+            remedy.steps = vec![say(prose!["Open ", quoted(&evil())])];
+            remedy.undo = vec![say(prose![quoted(&evil())])];
         }
         for symptom in &mut cause.symptoms {
             symptom.title = evil();

@@ -10,6 +10,7 @@ use super::{Found, Rule, list};
 use crate::diagnose::{
     Bounds, Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Line, Seen},
+    step::{HostName, Settle, Url, command, entry, prose, quoted, run, say, word, write, write_all},
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -98,9 +99,9 @@ fn not_tls(evidence: &Evidence<'_>, host: &str, line: &Line<'_>, tls: Seen<'_, T
     .remedy(Remedy::new(
         "Forward port 443 to the proxy's TLS port",
         [
-            "router or load balancer: external 443 must lead to the port where Caddy or nginx listens with TLS (443), not to 80 or 3000",
-            "nginx: listen 443 ssl; (the word ssl may be missing)",
-            "behind Caddy: the site address must not begin with http://",
+            say("router or load balancer: external 443 must lead to the port where Caddy or nginx listens with TLS (443), not to 80 or 3000"),
+            write("listen 443 ssl;").at("nginx").note("the word ssl may be missing"),
+            say("behind Caddy: the site address must not begin with http://"),
         ],
         evidence.verify(),
     ));
@@ -110,7 +111,7 @@ fn not_tls(evidence: &Evidence<'_>, host: &str, line: &Line<'_>, tls: Seen<'_, T
             "with TLS: not TLS".to_owned(),
             format!("without: HTTP {}", seen.body.status.unwrap_or(0)),
         ),
-        None => cause.settle(format!("curl -v http://{host}:{port}/")),
+        None => cause.settle(Settle::run(command!["curl -v", Url::at("http", host, Some(port), "/")])),
     }
 }
 
@@ -150,17 +151,24 @@ fn alert(evidence: &Evidence<'_>, host: &str, line: &Line<'_>, tls: Seen<'_, Tls
     .remedy(Remedy::new(
         "Caddy with on-demand TLS: see why it may not issue, then restart it",
         [
-            format!("curl -i 'http://localhost:3000/tls-check?domain={host}'    # on the PDS's machine: must say 200; refused = the PDS is down"),
-            "sudo docker logs --tail 50 caddy 2>&1 | grep -iE 'obtain|ask|error'".to_owned(),
-            "sudo systemctl restart pds".to_owned(),
+            run(command!["curl -i", word!["http://localhost:3000/tls-check?domain=", HostName::new(host)]])
+                .note("on the PDS's machine: must say 200; refused: the PDS is down"),
+            run("sudo docker logs --tail 50 caddy 2>&1 | grep -iE 'obtain|ask|error'"),
+            run("sudo systemctl restart pds"),
         ],
         evidence.verify(),
     ))
     .remedy(Remedy::new(
         "Another proxy, or a PDS without /tls-check: give the name a certificate of its own",
         [
-            format!("Caddyfile:  {host}, *.{host} {{ reverse_proxy localhost:3000 }}    # with a DNS challenge for the wildcard"),
-            format!("nginx: a server block with server_name {host} and its certificate"),
+            write_all([
+                entry![HostName::new(host), ", *.", HostName::new(host), " {"],
+                entry!["    reverse_proxy localhost:3000"],
+                entry!["}"],
+            ])
+            .at("Caddyfile, with a DNS challenge for the wildcard"),
+            write(entry!["server_name ", HostName::new(host), ";"])
+                .at("nginx, in a server block that has the certificate of this name"),
         ],
         evidence.verify(),
     ));
@@ -189,14 +197,24 @@ fn fails(evidence: &Evidence<'_>, host: &str, tls: Seen<'_, TlsFact>) -> Cause {
         .saw(format!("{}: {detail} after {} ms", tls.body.addr, tls.took()))
         .because([tls.id()])
         .settle(if kind == FailureKind::Timeout {
-            "the handshake from another network: if it works there, large packets are lost on this path (MTU)"
-                .to_owned()
+            Settle::text(
+                "the handshake from another network: if it works there, large packets are lost on this path (MTU)",
+            )
         } else {
-            format!("openssl s_client -connect {host}:{} -servername {host}", tls.body.port)
+            Settle::run(command![
+                "openssl s_client -connect",
+                word![HostName::new(host), ":", tls.body.port],
+                "-servername",
+                HostName::new(host),
+                "</dev/null"
+            ])
         })
         .remedy(Remedy::new(
             "Look into the proxy's log at the time of the check",
-            ["sudo docker logs --tail 50 caddy", "sudo tail -50 /var/log/nginx/error.log"],
+            [
+                run("sudo docker logs --tail 50 caddy").note("Caddy in the official install"),
+                run("sudo tail -50 /var/log/nginx/error.log").note("nginx"),
+            ],
             evidence.verify(),
         ))
 }
@@ -247,8 +265,10 @@ fn path(evidence: &Evidence<'_>, host: &str, tls: Seen<'_, TlsFact>, certificate
         .remedy(Remedy::new(
             "Serve the full chain",
             [
-                "nginx: ssl_certificate /etc/letsencrypt/live/NAME/fullchain.pem;    # not cert.pem",
-                "sudo nginx -t && sudo systemctl reload nginx",
+                write(entry!["ssl_certificate /etc/letsencrypt/live/", HostName::new(host), "/fullchain.pem;"])
+                    .at("nginx")
+                    .note("not cert.pem; the folder may have another name"),
+                run("sudo nginx -t && sudo systemctl reload nginx"),
             ],
             evidence.verify(),
         ));
@@ -270,9 +290,9 @@ fn path(evidence: &Evidence<'_>, host: &str, tls: Seen<'_, TlsFact>, certificate
     .remedy(Remedy::new(
         "Get a public certificate on the listener that serves this name",
         [
-            "Caddy: remove `tls internal` from the site; check that the name is public and ports 80 and 443 are open",
-            "Traefik, nginx ingress: a self-signed default certificate means no router or server block matches the name",
-            "several listeners (Step-CA and Let's Encrypt): the public certificate must be on the one whose host name matches",
+            say("Caddy: remove \"tls internal\" from the site; check that the name is public and ports 80 and 443 are open"),
+            say("Traefik, nginx ingress: a self-signed default certificate means no router or server block matches the name"),
+            say("several listeners (Step-CA and Let's Encrypt): the public certificate must be on the one whose host name matches"),
         ],
         evidence.verify(),
     ));
@@ -315,7 +335,7 @@ fn only_here(
         .settle("the same check from a machine that does not have your root installed")
         .remedy(Remedy::new(
             "Get a certificate from a public CA",
-            ["Caddy: remove `tls internal`; nginx: certbot --nginx"],
+            [say("Caddy: remove \"tls internal\" from the site"), run("sudo certbot --nginx").note("nginx")],
             evidence.verify(),
         ));
     with_control(evidence, cause, host, &format!("issuer {}", certificate.issuer), control.is_some())
@@ -353,9 +373,10 @@ fn renew(evidence: &Evidence<'_>, host: &str) -> Remedy {
     Remedy::new(
         "Renew it, and see why it was not renewed by itself",
         [
-            "Caddy: sudo docker logs --tail 100 caddy 2>&1 | grep -iE 'renew|obtain|error'; then sudo systemctl restart pds".to_owned(),
-            "certbot: sudo certbot renew && sudo systemctl reload nginx".to_owned(),
-            format!("port 80 of {host} must be open for the HTTP challenge"),
+            run("sudo docker logs --tail 100 caddy 2>&1 | grep -iE 'renew|obtain|error'").note("Caddy: why not?"),
+            run("sudo systemctl restart pds").note("Caddy of the official install: tries again"),
+            run("sudo certbot renew && sudo systemctl reload nginx").note("nginx with certbot"),
+            say(prose!["port 80 of ", quoted(host), " must be open for the HTTP challenge"]),
         ],
         evidence.verify(),
     )
@@ -398,7 +419,7 @@ fn dates(evidence: &Evidence<'_>, host: &str, tls: Seen<'_, TlsFact>, certificat
             ),
             Remedy::new(
                 "Check the clock of the machine that made it, then issue it again",
-                ["timedatectl status; sudo timedatectl set-ntp true", "then renew the certificate"],
+                [run("timedatectl status"), run("sudo timedatectl set-ntp true"), say("then renew the certificate")],
                 evidence.verify(),
             ),
         ),
@@ -442,11 +463,10 @@ fn name(evidence: &Evidence<'_>, host: &str, tls: Seen<'_, TlsFact>, certificate
         .remedy(Remedy::new(
             "Serve a certificate that covers the name",
             [
-                format!(
-                    "nginx: a server block with server_name {host}; and its own certificate (another block answers now)"
-                ),
-                format!("Caddy: a site address {host}"),
-                format!("is {} the right machine for {host}?", tls.body.addr),
+                write(entry!["server_name ", HostName::new(host), ";"])
+                    .at("nginx, in a server block of its own with its own certificate (another block answers now)"),
+                say(prose!["Caddy: a site of which the address is ", quoted(host)]),
+                say(prose!["is ", tls.body.addr, " the right machine for ", quoted(host), "?"]),
             ],
             evidence.verify(),
         )),

@@ -9,6 +9,7 @@ use super::{Found, Rule};
 use crate::diagnose::{
     Bounds, Cause, Code, Confidence, Impact, Remedy,
     evidence::{Evidence, host_of},
+    step::run,
     vantage::{CLOCK_NOTICEABLE_MS, middle},
     words::span,
 };
@@ -81,7 +82,11 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     .because(ids)
     .remedy(Remedy::new(
         "Set the clock on the PDS's machine and keep it set",
-        ["timedatectl status", "sudo timedatectl set-ntp true     # or install chrony", "sudo systemctl restart pds"],
+        [
+            run("timedatectl status"),
+            run("sudo timedatectl set-ntp true").note("or install chrony"),
+            run("sudo systemctl restart pds"),
+        ],
         evidence.verify(),
     ));
     if confidence != Confidence::Confirmed {

@@ -6,12 +6,13 @@ use pdsdoctor_probes::{
     http_fact::{AuthorizationServerContent, BodyClass, Content, HttpFact, HttpPurpose},
     text::Text,
 };
-use url::Url;
+use url::Url as Parsed;
 
-use super::{Found, Rule, list};
+use super::{Found, Rule, list, proxy::NGINX};
 use crate::diagnose::{
     Bounds, Cause, Code, Confidence, Impact, Remedy,
     evidence::{Evidence, Seen},
+    step::{Command, HostName, Settle, Url, command, entry, prose, quoted, run, run_or, say, write},
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -83,7 +84,7 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
             .settle("a login with an app that is known to follow the profile")
             .remedy(Remedy::new(
                 "Update the PDS software, and see that no proxy rewrites the document",
-                [format!("curl -s {}", server.body.url)],
+                [run(command!["curl -s", Url::new(&server.body.url)])],
                 evidence.verify(),
             )),
         );
@@ -129,15 +130,35 @@ fn other_server_silent(
     .remedy(Remedy::new(
         "Mend the authorization server, or let the PDS be its own",
         [
-            format!("curl -i {named}/.well-known/oauth-authorization-server"),
-            "PDS_ENTRYWAY_URL in /pds/pds.env names another login server: remove it if none is meant".to_owned(),
+            run_or(
+                command!["curl -i", server_document(named)],
+                prose!["the PDS names ", quoted(named), ", which is no https address"],
+            ),
+            say("PDS_ENTRYWAY_URL in /pds/pds.env names another login server: remove it if none is meant"),
         ],
         evidence.verify(),
     ))
 }
 
+/// Where a server's document is.
+fn server_document(named: &str) -> Option<Url> {
+    let server = Parsed::parse(named).ok()?;
+    Url::new(server.join("/.well-known/oauth-authorization-server").ok()?.as_str())
+}
+
+/// A document of the PDS, asked of the PDS itself.
+fn past_the_proxy(path: &str) -> Option<Command> {
+    Some(Command::own(match path {
+        "/.well-known/oauth-protected-resource" => "curl -i http://localhost:3000/.well-known/oauth-protected-resource",
+        "/.well-known/oauth-authorization-server" => {
+            "curl -i http://localhost:3000/.well-known/oauth-authorization-server"
+        }
+        _ => return None,
+    }))
+}
+
 fn same_origin(a: &str, b: &str) -> bool {
-    match (Url::parse(a), Url::parse(b)) {
+    match (Parsed::parse(a), Parsed::parse(b)) {
         (Ok(a), Ok(b)) => a.origin() == b.origin(),
         _ => false,
     }
@@ -163,7 +184,7 @@ fn mismatches(
     }
     let Some(Content::AuthorizationServer(document)) = &server.body.content else { return wrong };
     // The issuer must be the origin the document was fetched from (RFC 8414, section 3.3).
-    let base = Url::parse(&server.body.url).map(|url| url.origin().ascii_serialization()).unwrap_or_default();
+    let base = Parsed::parse(&server.body.url).map(|url| url.origin().ascii_serialization()).unwrap_or_default();
     if let Some(issuer) = &document.issuer
         && issuer.as_str() != base
     {
@@ -222,9 +243,15 @@ fn wrong_origin(
         Remedy::new(
             "Set PDS_HOSTNAME to the name people use, without scheme, port or slash",
             [
-                format!("PDS_HOSTNAME={host}    # in /pds/pds.env"),
-                "sudo systemctl restart pds".to_owned(),
-                format!("or, if {believed} is right: check that address instead, and let {host} go"),
+                write(entry!["PDS_HOSTNAME=", HostName::new(host)]).note("in /pds/pds.env"),
+                run("sudo systemctl restart pds"),
+                say(prose![
+                    "or, if ",
+                    quoted(&believed),
+                    " is right: check that address instead, and let ",
+                    quoted(host),
+                    " go"
+                ]),
             ],
             evidence.verify(),
         )
@@ -302,7 +329,7 @@ fn missing(
         .filter(|seen| seen.body.is_expected())
         .map(|seen| seen.id())
         .collect();
-    let path = Url::parse(&shown.body.url).map(|url| url.path().to_owned()).unwrap_or_default();
+    let path = Parsed::parse(&shown.body.url).map(|url| url.path().to_owned()).unwrap_or_default();
     let by_proxy =
         !from_pds(shown) && shown.body.failure.is_none() && shown.body.status.is_some_and(|status| status < 500);
     let ids = [resource.id(), server.id()];
@@ -321,7 +348,7 @@ fn missing(
             .settle("the PDS's own log at the time of the check")
             .remedy(Remedy::new(
                 "Update the PDS, or mend what answers there",
-                [format!("curl -i {}", shown.body.url)],
+                [run(command!["curl -i", Url::new(&shown.body.url)])],
                 evidence.verify(),
             )),
         );
@@ -346,20 +373,20 @@ fn missing(
     .remedy(Remedy::new(
         "Pass everything to the PDS",
         [
-            "nginx:  location / { proxy_pass http://127.0.0.1:3000; proxy_http_version 1.1; proxy_set_header Host $host; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection \"upgrade\"; }",
-            "Caddy:  reverse_proxy localhost:3000    # without a path matcher",
-            "at the least: /xrpc/ /oauth/ /account /@atproto/ and all of /.well-known/ but acme-challenge",
+            write(NGINX).at("nginx"),
+            write("reverse_proxy localhost:3000").at("Caddy").note("without a path matcher"),
+            say("at the least: /xrpc/ /oauth/ /account /@atproto/ and all of /.well-known/ but acme-challenge"),
         ],
         evidence.verify(),
     ));
     for (seen, how) in [(resource, no_resource), (server, no_server)] {
         if let Some(how) = how {
-            let path = Url::parse(&seen.body.url).map(|url| url.path().to_owned()).unwrap_or_default();
+            let path = Parsed::parse(&seen.body.url).map(|url| url.path().to_owned()).unwrap_or_default();
             cause = cause.saw(format!("{path}: {how}"));
         }
     }
     if confidence != Confidence::Confirmed {
-        cause = cause.settle("the same request past the proxy: curl -i http://localhost:3000".to_owned() + &path);
+        cause = cause.settle(Settle::text("the same request past the proxy:").and(past_the_proxy(&path)));
     }
     Some(match evidence.reference() {
         Some(reference) if !control.is_empty() => cause.contrast(

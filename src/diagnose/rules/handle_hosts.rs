@@ -1,6 +1,8 @@
 //! The hosts of hosted handles: do names under the PDS's handle domains resolve, and do they have
 //! certificates? A label nobody has stands for all; real accounts weigh more.
 
+use std::net::IpAddr;
+
 use pdsdoctor_probes::{
     dns_fact::DnsOutcome,
     fact::{FactId, FailureKind, Family, Role},
@@ -12,6 +14,7 @@ use super::{Found, Rule, list};
 use crate::diagnose::{
     Bounds, Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Line, Seen, host_of},
+    step::{HostName, Step, command, entry, run, word, write, write_all},
     words::date,
 };
 
@@ -111,9 +114,11 @@ fn no_wildcard(
         .chain([&sample])
         .find_map(|name| Some((*name, past_dns(evidence, name)?)))
         .map_or((sample, None), |(name, seen)| (name, Some(seen)));
-    let apex: Vec<String> = evidence.addresses(host).iter().map(ToString::to_string).collect();
-    let unknown = vec!["<public address of the PDS>".to_owned()];
-    let records = if apex.is_empty() { &unknown } else { &apex };
+    let apex = evidence.addresses(host);
+    let mut records: Vec<Step> = apex.iter().map(|addr| address_record("*.", domain, *addr)).collect();
+    if records.is_empty() {
+        records.push(write(entry!["*.", HostName::new(domain), ".  A  <public IPv4 of your server>"]));
+    }
     let word = if outcome == DnsOutcome::NxDomain { "NXDOMAIN" } else { "no address" };
     let summary = if missing.is_empty() {
         format!("Handles under .{domain} have no DNS record: a new account there will show \"Invalid Handle\".")
@@ -135,17 +140,10 @@ fn no_wildcard(
         format!("{sample}: {word}"),
         format!("{host}: {}", list(&apex)),
     )
-    .remedy(Remedy::new(
-        "Add the wildcard record",
-        records.iter().map(|addr| {
-            let record = if addr.contains(':') { "AAAA" } else { "A" };
-            format!("*.{domain}.  {record}  {addr}")
-        }),
-        evidence.verify(),
-    ))
+    .remedy(Remedy::new("Add the wildcard record", records, evidence.verify()))
     .remedy(Remedy::new(
         "Or give each handle a TXT record",
-        [format!("_atproto.<name>.{domain}.  TXT  \"did=did:plc:...\"")],
+        [write(entry!["_atproto.<name>.", HostName::new(domain), ".  TXT  \"did=did:plc:...\""])],
         evidence.verify(),
     ));
     if apex.is_empty() {
@@ -215,15 +213,12 @@ fn empty_nonterminal(evidence: &Evidence<'_>, handle: &str) -> Option<Cause> {
         )
         .remedy(Remedy::new(
             "Give the handle an address of its own",
-            addrs.iter().map(|addr| {
-                let record = if addr.is_ipv6() { "AAAA" } else { "A" };
-                format!("{handle}.  {record}  {addr}")
-            }),
+            addrs.iter().map(|addr| address_record("", handle, *addr)).collect::<Vec<_>>(),
             evidence.verify(),
         ))
         .remedy(Remedy::new(
             "Or remove the TXT record and rely on the PDS's well-known answer",
-            [format!("delete:  _atproto.{handle}.  TXT")],
+            [write(entry!["_atproto.", HostName::new(handle), ".  TXT"]).at("delete")],
             evidence.verify(),
         )),
     )
@@ -382,6 +377,12 @@ fn certificates(evidence: &Evidence<'_>, domain: &str, sample: &str, accounts: &
     found.cause(cause);
 }
 
+/// An address record of a name, or of the wildcard under it.
+fn address_record(before: &'static str, name: &str, addr: IpAddr) -> Step {
+    let kind = if addr.is_ipv6() { ".  AAAA  " } else { ".  A  " };
+    write(entry![before, HostName::new(name), kind, addr])
+}
+
 /// All names directly under a handle domain.
 fn under(domain: &str) -> Scope {
     Scope::host(&format!("*.{domain}"))
@@ -398,12 +399,14 @@ fn reaches_one_level(certificate: &CertificateFact, domain: &str) -> bool {
 
 fn certificate_remedies(evidence: &Evidence<'_>, by_alert: bool, domain: &str, name: &str) -> Vec<Remedy> {
     let verify = evidence.verify();
+    let own = || HostName::new(domain);
     // A refusal is also what on-demand issuance gives for a name it may not, or could not, get a certificate for.
     let on_demand = Remedy::new(
         "With Caddy's on-demand TLS: see why it may not issue for this name",
         [
-            format!("curl -i 'http://localhost:3000/tls-check?domain={name}'    # on the PDS's machine: must say 200"),
-            "sudo docker logs --tail 50 caddy 2>&1 | grep -iE 'obtain|ask|error'".to_owned(),
+            run(command!["curl -i", word!["http://localhost:3000/tls-check?domain=", HostName::new(name)]])
+                .note("on the PDS's machine: must say 200"),
+            run("sudo docker logs --tail 50 caddy 2>&1 | grep -iE 'obtain|ask|error'"),
         ],
         verify.clone(),
     );
@@ -412,15 +415,28 @@ fn certificate_remedies(evidence: &Evidence<'_>, by_alert: bool, domain: &str, n
         Remedy::new(
             format!("Get a certificate for *.{domain} as well"),
             [
-                format!("certbot with a DNS challenge:  certbot certonly --dns-<provider> -d {domain} -d '*.{domain}'"),
-                format!("nginx: server_name {domain} *.{domain}; with that certificate"),
-                format!("Caddy: *.{domain}, {domain} {{ tls {{ on_demand }} reverse_proxy localhost:3000 }}    # with on_demand_tls {{ ask http://localhost:3000/tls-check }}"),
+                run(command![
+                    "sudo certbot certonly --manual --preferred-challenges dns -d",
+                    own(),
+                    "-d",
+                    word!["*.", own()]
+                ])
+                .note("or with the plug-in for your DNS provider, which also renews it"),
+                write(entry!["server_name ", own(), " *.", own(), ";"]).at("nginx, with that certificate"),
+                write_all([
+                    entry!["{ on_demand_tls { ask http://localhost:3000/tls-check } }"],
+                    entry!["*.", own(), ", ", own(), " {"],
+                    entry!["    tls { on_demand }"],
+                    entry!["    reverse_proxy localhost:3000"],
+                    entry!["}"],
+                ])
+                .at("Caddyfile"),
             ],
             verify.clone(),
         ),
         Remedy::new(
             "Or verify handles by TXT record, which needs no certificate",
-            [format!("_atproto.<name>.{domain}.  TXT  \"did=did:plc:...\"")],
+            [write(entry!["_atproto.<name>.", own(), ".  TXT  \"did=did:plc:...\""])],
             verify,
         ),
     ]);

@@ -14,6 +14,7 @@ use super::{Found, Rule, handle_hosts::did_of, list};
 use crate::diagnose::{
     Bounds, Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Seen, host_of},
+    step::{Did, HostName, Step, entry, prose, quoted, say, write},
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -152,8 +153,13 @@ impl Handle<'_, '_> {
         self.records.iter().map(|(id, _)| id.clone()).collect()
     }
 
-    fn right_line(&self, did: Option<&str>) -> String {
-        format!("_atproto.{}.  TXT  \"did={}\"", self.handle, did.unwrap_or("did:plc:..."))
+    /// The record as it has to be; of an account that is not known with a placeholder.
+    fn right_line(&self, did: Option<&str>) -> Step {
+        let name = HostName::new(self.handle);
+        match did {
+            Some(did) => write(entry!["_atproto.", name, ".  TXT  \"did=", Did::new(did), "\""]),
+            None => write(entry!["_atproto.", name, ".  TXT  \"did=did:plc:...\""]),
+        }
     }
 
     /// The DID that this handle ought to have: what the PDS says of its account, or the document
@@ -177,12 +183,11 @@ impl Handle<'_, '_> {
         let keep = expected.as_ref().map(|(_, did)| did.as_str());
         let wrong: Vec<&String> = dids.iter().filter(|did| Some(did.as_str()) != keep).collect();
         let step = match keep {
-            Some(keep) => format!(
-                "delete:  _atproto.{}.  TXT  \"did={}\"    # keep only did={keep}",
-                self.handle,
-                wrong.first().map_or("", |did| did.as_str())
-            ),
-            None => "delete every did= record but the one of the account's own DID".to_owned(),
+            Some(keep) => self
+                .right_line(Some(wrong.first().map_or("", |did| did.as_str())))
+                .at("delete")
+                .note(prose!["keep only that of ", quoted(keep)]),
+            None => say("delete every did= record but the one of the account's own DID"),
         };
         Some(
             Cause::new(
@@ -284,7 +289,11 @@ impl Handle<'_, '_> {
                 "Make both the same, or keep only one",
                 [
                     self.right_line(None),
-                    format!("or delete the TXT record, if the PDS's answer ({well_known}) is the right one"),
+                    say(prose![
+                        "or delete the TXT record, if the PDS's answer (",
+                        quoted(&well_known),
+                        ") is the right one"
+                    ]),
                 ],
                 self.evidence.verify(),
             )),
@@ -331,7 +340,7 @@ impl Handle<'_, '_> {
             "Put the record at _atproto.<the whole handle>",
             [
                 self.right_line(Some(&did)),
-                "most DNS providers append the zone by themselves: enter the name without it".to_owned(),
+                say("most DNS providers append the zone by themselves: enter the name without it"),
             ],
             self.evidence.verify(),
         ));
@@ -428,7 +437,7 @@ impl Handle<'_, '_> {
                 "Publish the DID one way",
                 [
                     self.right_line(None),
-                    format!("or serve the DID as plain text at https://{}/.well-known/atproto-did", self.handle),
+                    say(prose!["or serve the DID as plain text at /.well-known/atproto-did of ", quoted(self.handle)]),
                 ],
                 self.evidence.verify(),
             )),

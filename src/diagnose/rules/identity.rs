@@ -11,6 +11,7 @@ use super::{Found, Rule, handle_records::claims, list};
 use crate::diagnose::{
     Bounds, Cause, Code, Confidence, Impact, Remedy,
     evidence::{Evidence, Seen},
+    step::{HostName, command, run, say},
 };
 
 pub(super) const RULE: Rule = Rule { codes: &[Code::IdDiddocEndpointMismatch, Code::TargetUnresolved], judge };
@@ -31,9 +32,9 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     let update = Remedy::new(
         "Correct the DID document",
         [
-            "goat account plc current                       # what the directory has".to_owned(),
-            "goat account plc recommended                   # what the PDS says it should be".to_owned(),
-            "goat account plc sign, then submit             # for a did:plc; a did:web: edit the file".to_owned(),
+            run("goat account plc current").note("what the directory has"),
+            run("goat account plc recommended").note("what the PDS says it should be"),
+            say("then let the PDS sign that operation and submit it (goat account plc --help); of a did:web edit the file"),
         ],
         verify,
     )
@@ -97,7 +98,7 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
                 )
                 .remedy(Remedy::new(
                     "Set the handle of the account, or correct the record",
-                    [format!("goat account update-handle {handle}")],
+                    [run(command!["goat account update-handle", HostName::new(handle)])],
                     evidence.verify(),
                 )),
             );
@@ -147,7 +148,7 @@ fn no_document(evidence: &Evidence<'_>, did: &str, fetched: &[Seen<'_, HttpFact>
         .settle("the PDS's host name as the target")
         .remedy(Remedy::new(
             "Check the DID, or name the PDS's host",
-            ["pdsdoctor check <host of the PDS>".to_owned()],
+            [run("pdsdoctor check HOST").note("HOST is the host name of the PDS")],
             evidence.verify(),
         ));
     Some(cause)

@@ -23,6 +23,7 @@ use crate::diagnose::{
     evidence::{Evidence, Line, Seen, host_of},
     hidden::hidden,
     par_stage::{AT_ONCE_MS, FetchFailure, Refusal, Stage},
+    step::{Url, command, run, say, write},
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -97,15 +98,15 @@ fn localhost(evidence: &Evidence<'_>) -> Option<Cause> {
     Some(cause.remedy(if code == Code::ProxyOauthRoutesMissing {
         Remedy::new(
             "Pass /oauth/ to the PDS, with POST",
-            ["nginx:  location / { proxy_pass http://127.0.0.1:3000; proxy_set_header Host $host; }"],
+            [write("location / { proxy_pass http://127.0.0.1:3000; proxy_set_header Host $host; }").at("nginx")],
             evidence.verify(),
         )
     } else {
         Remedy::new(
             "See the PDS's log at the time of the check",
             [
-                "sudo docker logs --tail 50 pds",
-                "df -h /pds; df -i /pds     # a full disk makes logins fail while _health is fine",
+                run("sudo docker logs --tail 50 pds"),
+                run("df -h /pds; df -i /pds").note("a full disk makes logins fail while _health is fine"),
             ],
             evidence.verify(),
         )
@@ -493,7 +494,7 @@ fn refused(evidence: &Evidence<'_>, arm: &Arm<'_>) -> Option<Cause> {
     Some(if code == Code::AppClientMetadataBroken {
         cause.remedy(Remedy::new(
             "Nothing to change on your PDS: tell the app's operators",
-            [format!("curl -s {}", arm.client)],
+            [run(command!["curl -s", Url::new(arm.client)])],
             evidence.verify(),
         ))
     } else {
@@ -501,9 +502,9 @@ fn refused(evidence: &Evidence<'_>, arm: &Arm<'_>) -> Option<Cause> {
             Remedy::new(
                 "Update the PDS",
                 [
-                    "official install: sudo pdsadmin update",
-                    "Docker: docker compose pull && docker compose up -d",
-                    "from source: update @atproto/pds and install again",
+                    run("sudo pdsadmin update").note("official install"),
+                    run("docker compose pull && docker compose up -d").note("Docker"),
+                    say("from source: update @atproto/pds and install again"),
                 ],
                 evidence.verify(),
             )
@@ -542,7 +543,7 @@ fn other_failure(evidence: &Evidence<'_>, arm: &Arm<'_>) -> Option<Cause> {
             .settle("the PDS's log at the time of the check")
             .remedy(Remedy::new(
                 "See the PDS's log at the time of the check",
-                ["sudo docker logs --tail 50 pds"],
+                [run("sudo docker logs --tail 50 pds")],
                 evidence.verify(),
             )),
     )

@@ -5,7 +5,11 @@ use crate::diagnose::{
     Code, Remedy,
     evidence::Evidence,
     par_stage::{FetchFailure, Refusal, Stage},
+    step::{Foreign, HostName, Url, command, run, run_or, say, write},
 };
+
+/// A command in the network of the official installation's container.
+pub(super) const IN_CONTAINER: &str = "sudo nsenter -t $(sudo docker inspect -f '{{.State.Pid}}' pds) -n";
 
 /// What would settle whose fault it is.
 pub(super) const A_STRONG_REFERENCE: &str =
@@ -48,44 +52,43 @@ pub(super) fn time_line(stage: &Stage, spent: u64) -> Option<String> {
 /// What to do about a document of `client`, or its keys, that was not obtained from `url`.
 pub(super) fn remedies(evidence: &Evidence<'_>, code: Code, stage: &Stage, client: &str, url: &str) -> Vec<Remedy> {
     let host = client_host(url);
-    let verify = if evidence.run.settings.client_ids.len() > 1 {
-        format!("{} --client-id {}", evidence.verify(), client)
-    } else {
-        evidence.verify()
-    };
+    let named = || evidence.verify().option("--client-id", "--client-id=", Foreign::new(client)?);
+    let several = evidence.run.settings.client_ids.len() > 1;
+    let verify = several.then(named).flatten().unwrap_or_else(|| evidence.verify());
+    let address = || Url::new(url);
     if code == Code::AppClientMetadataBroken {
         return vec![Remedy::new(
             "Nothing to change on your PDS: tell the app's operators",
-            [format!("curl -i {}", url)],
+            [run_or(command!["curl -i", address()], "their client metadata cannot be fetched")],
             verify,
         )];
     }
     let look = Remedy::new(
         "Look from where the PDS runs (its container), one address family at a time",
         [
-            "PID=$(sudo docker inspect -f '{{.State.Pid}}' pds)".to_owned(),
-            format!("sudo nsenter -t $PID -n curl -4 -sv -o /dev/null {}", url),
-            format!("sudo nsenter -t $PID -n curl -6 -sv -o /dev/null {}", url),
-            "sudo docker logs --tail 200 pds 2>&1 | grep -E 'pds:(fetch|oauth)' | tail     # the hidden error"
-                .to_owned(),
+            run("PID=$(sudo docker inspect -f '{{.State.Pid}}' pds)"),
+            run(command!["sudo nsenter -t $PID -n curl -4 -sv -o /dev/null", address()]),
+            run(command!["sudo nsenter -t $PID -n curl -6 -sv -o /dev/null", address()]),
+            run("sudo docker logs --tail 200 pds 2>&1 | grep -E 'pds:(fetch|oauth)' | tail").note("the hidden error"),
         ],
         verify.clone(),
     );
     let longer = Remedy::new(
         "Give each connection attempt of the PDS more than 250 ms",
         [
-            "NODE_OPTIONS=--network-family-autoselection-attempt-timeout=5000    # in /pds/pds.env",
-            "sudo systemctl restart pds",
+            write("NODE_OPTIONS=--network-family-autoselection-attempt-timeout=5000").note("in /pds/pds.env"),
+            run("sudo systemctl restart pds"),
         ],
         verify.clone(),
     )
     .disruptive()
-    .undo("remove the line and restart");
+    .undo(say("remove the line and restart"));
     let repair_v6 = Remedy::new(
         "Then repair IPv6 on the PDS's host, or take it away from the PDS",
         [
-            "ip -6 route show default; ip -6 addr show scope global     # none, although the router advertises?",
-            "sysctl net.ipv6.conf.all.forwarding net.ipv6.conf.all.accept_ra     # 1 and 1: advertisements are ignored",
+            run("ip -6 route show default; ip -6 addr show scope global").note("none, although the router advertises?"),
+            run("sysctl net.ipv6.conf.all.forwarding net.ipv6.conf.all.accept_ra")
+                .note("1 and 1: advertisements are ignored"),
         ],
         verify.clone(),
     );
@@ -96,11 +99,9 @@ pub(super) fn remedies(evidence: &Evidence<'_>, code: Code, stage: &Stage, clien
             Remedy::new(
                 "Give the PDS's container a resolver that knows the name",
                 [
-                    format!(
-                        "sudo nsenter -t $(sudo docker inspect -f '{{{{.State.Pid}}}}' pds) -n getent ahosts {host}"
-                    ),
-                    "docker compose:  dns: [1.1.1.1, 9.9.9.9]    # for the pds service, then: docker compose up -d"
-                        .to_owned(),
+                    run(command![IN_CONTAINER, "getent ahosts", HostName::new(&host)]),
+                    write("dns: [1.1.1.1, 9.9.9.9]").at("in compose.yaml, for the PDS's service"),
+                    run("docker compose up -d"),
                 ],
                 verify,
             )
@@ -112,8 +113,9 @@ pub(super) fn remedies(evidence: &Evidence<'_>, code: Code, stage: &Stage, clien
             Remedy::new(
                 "Let the PDS out: allow TCP 443 from its container, on both families",
                 [
-                    "sudo nft list ruleset | grep -iE 'drop|reject'     # also the cloud's outbound rules".to_owned(),
-                    format!("a smaller packet size on the way?  ping -M do -s 1372 {host}"),
+                    run("sudo nft list ruleset | grep -iE 'drop|reject'").note("also the cloud's outbound rules"),
+                    run(command!["ping -M do -s 1372", HostName::new(&host)])
+                        .note("no answer, and one with -s 1200? The packets have to be smaller"),
                 ],
                 verify,
             ),
@@ -121,7 +123,7 @@ pub(super) fn remedies(evidence: &Evidence<'_>, code: Code, stage: &Stage, clien
         Stage::DocumentRefused(Refusal::Status | Refusal::Redirect | Refusal::NotJson) => vec![
             Remedy::new(
                 "The app's server turns your PDS's address away: ask its operators to allow it",
-                [format!("from the PDS's machine: curl -i {}", url)],
+                [run(command!["curl -i", address()]).note("on the PDS's machine: show them the answer")],
                 verify,
             ),
             look,

@@ -12,6 +12,7 @@ use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy,
     evidence::{Evidence, Seen},
     net_kinds::{AddressKind, address_kind},
+    step::{HostName, Settle, command, entry, prose, quoted, run, say, write},
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -76,7 +77,7 @@ fn absent(evidence: &Evidence<'_>, host: &str, answers: &[Seen<'_, DnsFact>]) ->
     };
     if let Some(outcome) = evidence.absence(host) {
         let zone = zone_of(answers);
-        let record = format!("{host}.  A  <public IPv4 of your server>");
+        let record = || write(entry![HostName::new(host), ".  A  <public IPv4 of your server>"]);
         let cause = match outcome {
             DnsOutcome::NxDomain => {
                 let parent = missing_parent(evidence, host);
@@ -89,15 +90,17 @@ fn absent(evidence: &Evidence<'_>, host: &str, answers: &[Seen<'_, DnsFact>]) ->
                     },
                 };
                 let steps = match (&parent, zone) {
-                    (Some(parent), _) => vec![format!(
-                        "check the spelling of {parent}, that it is registered and not expired, and that its name servers are set at the registrar"
-                    )],
-                    (None, Some(zone)) => vec![format!("in the zone {zone}:"), record],
-                    (None, None) => vec![record],
+                    (Some(parent), _) => say(prose![
+                        "check the spelling of ",
+                        quoted(parent),
+                        ", that it is registered and not expired, and that its name servers are set at the registrar"
+                    ]),
+                    (None, Some(zone)) => record().at(prose!["in the zone ", quoted(&zone)]),
+                    (None, None) => record(),
                 };
                 Cause::new(Code::DnsNameNotFound, Impact::Broken, sure, summary)
                     .saw(format!("every name server asked says NXDOMAIN for {host}"))
-                    .remedy(Remedy::new("Create the name", steps, evidence.verify()))
+                    .remedy(Remedy::new("Create the name", [steps], evidence.verify()))
             }
             _ => Cause::new(
                 Code::DnsNoAddress,
@@ -106,7 +109,7 @@ fn absent(evidence: &Evidence<'_>, host: &str, answers: &[Seen<'_, DnsFact>]) ->
                 format!("{host} exists in the DNS, but has no address."),
             )
             .saw(format!("neither an A nor an AAAA record at {host} (NODATA)"))
-            .remedy(Remedy::new("Add the address", [record], evidence.verify())),
+            .remedy(Remedy::new("Add the address", [record()], evidence.verify())),
         };
         return Some(finish(cause.because(ids()), &words(outcome)));
     }
@@ -131,9 +134,9 @@ fn absent(evidence: &Evidence<'_>, host: &str, answers: &[Seen<'_, DnsFact>]) ->
     .remedy(Remedy::new(
         "Mend the zone's name servers (or its DNSSEC signatures)",
         [
-            format!("dig +trace {host}"),
-            format!("dig +cd {host}    # works with +cd only: DNSSEC is broken"),
-            "compare the NS records at the registrar with the servers that really serve the zone".to_owned(),
+            run(command!["dig +trace", HostName::new(host)]),
+            run(command!["dig +cd", HostName::new(host)]).note("works with +cd only: DNSSEC is broken"),
+            say("compare the NS records at the registrar with the servers that really serve the zone"),
         ],
         evidence.verify(),
     ));
@@ -204,9 +207,9 @@ fn tunnel(evidence: &Evidence<'_>, host: &str, answers: &[Seen<'_, DnsFact>]) ->
         Remedy::new(
             "Move the zone to Cloudflare's name servers",
             [
-                "add the domain in Cloudflare's dashboard and copy its records",
-                "set the name servers that Cloudflare gives you at the registrar",
-                "make the tunnel's public hostnames there: the PDS's name and the wildcard for handles",
+                say("add the domain in Cloudflare's dashboard and copy its records"),
+                say("set the name servers that Cloudflare gives you at the registrar"),
+                say("make the tunnel's public hostnames there: the PDS's name and the wildcard for handles"),
             ],
             evidence.verify(),
         )
@@ -215,8 +218,8 @@ fn tunnel(evidence: &Evidence<'_>, host: &str, answers: &[Seen<'_, DnsFact>]) ->
     .remedy(Remedy::new(
         "Or do without the tunnel",
         [
-            format!("{host}.  A  <public address>"),
-            "with port 443 forwarded to the PDS's proxy, or a small server with a public address in front".to_owned(),
+            write(entry![HostName::new(host), ".  A  <public IPv4 of your server>"]),
+            say("with port 443 forwarded to the PDS's proxy, or a small server with a public address in front"),
         ],
         evidence.verify(),
     ));
@@ -313,12 +316,13 @@ fn private(evidence: &Evidence<'_>, host: &str, answers: &[Seen<'_, DnsFact>]) -
             "Publish the public address",
             [
                 if bad.iter().all(|(addr, _)| addr.is_ipv6()) {
-                    format!("{host}.  AAAA  <public IPv6 of your server>    # or no AAAA record at all")
+                    write(entry![HostName::new(host), ".  AAAA  <public IPv6 of your server>"])
+                        .note("or no AAAA record at all")
                 } else {
-                    format!("{host}.  A  <public IPv4 of your server or router>")
+                    write(entry![HostName::new(host), ".  A  <public IPv4 of your server or router>"])
                 },
-                "if external-dns or a DDNS job wrote the record: pin its target to the public address".to_owned(),
-                format!("the same for the wildcard *.{host}"),
+                say("if external-dns or a DDNS job wrote the record: pin its target to the public address"),
+                say(prose!["the same for the wildcard of ", quoted(host)]),
             ],
             evidence.verify(),
         ));
@@ -329,7 +333,7 @@ fn private(evidence: &Evidence<'_>, host: &str, answers: &[Seen<'_, DnsFact>]) -
         );
         cause = cause.contrast("the addresses published", format!("{host}: {}", list(&addrs)), reference);
     } else {
-        cause = cause.settle(format!("{} --nameserver 1.1.1.1", evidence.verify()));
+        cause = cause.settle(Settle::run(evidence.verify().with("--nameserver 1.1.1.1")));
     }
     Some(cause)
 }

@@ -20,6 +20,7 @@ use crate::diagnose::{
     evidence::Evidence,
     node_model::release::ATTEMPT_MS,
     par_stage::FetchFailure,
+    step::Settle,
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -129,9 +130,8 @@ fn explain(evidence: &Evidence<'_>, app: &Arm<'_>, arms: &Arms<'_>, fitting: &[T
 }
 
 /// `sudo` on the PDS's machine sees what can only be guessed from here.
-fn settle(evidence: &Evidence<'_>) -> String {
-    let sudo = if evidence.inside().is_empty() { "sudo " } else { "" };
-    format!("{sudo}{} on the PDS's own machine", evidence.verify())
+fn settle(evidence: &Evidence<'_>) -> Settle {
+    Settle::run(evidence.measure_again(true)).then("on the PDS's own machine")
 }
 
 /// A theory that stands alone is likely. A contrast that nothing else explains makes it sure.

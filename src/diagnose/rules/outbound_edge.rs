@@ -13,6 +13,7 @@ use crate::diagnose::{
     arms::{self, Arm, Arms, Got},
     evidence::{Evidence, Line, host_of},
     par_stage::{FetchFailure, Refusal, Stage},
+    step::{HostName, Settle, Url, command, run, say, word},
 };
 
 pub(super) const RULE: Rule = Rule { codes: &[Code::EdgeBotChallengeOutbound, Code::NatHairpin], judge };
@@ -80,7 +81,7 @@ fn turned_away(evidence: &Evidence<'_>, client: &str) -> Option<Cause> {
         .saw(format!("{host} to the PDS: {said}"))
         .because([seen.id()])
         .because(fetched.iter().cloned())
-        .settle(format!("curl -i {client} on the PDS's own machine"));
+        .settle(Settle::run(command!["curl -i", Url::new(client)]).then("on the PDS's own machine"));
     if let (Some((theirs, stage)), Some(reference)) = (&by_reference, evidence.reference()) {
         cause = cause.because([theirs.id()]).contrast(
             format!("the same login request (PAR) for {client}"),
@@ -99,17 +100,18 @@ fn turned_away(evidence: &Evidence<'_>, client: &str) -> Option<Cause> {
         cause
             .remedy(Remedy::new(
                 "Ask the app's operators to let PDSes fetch this address, whatever network they are in",
-                [format!("show them, from the PDS's machine:  curl -i {client}     # cf-mitigated: challenge?")],
+                [run(command!["curl -i", Url::new(client)])
+                    .note("on the PDS's machine: show them the answer; does it say cf-mitigated: challenge?")],
                 evidence.verify(),
             ))
             .remedy(
                 Remedy::new(
                     "Meanwhile: let the PDS's requests leave by another address, if the machine has one",
-                    ["a VPN or another provider's address for outgoing traffic; an allow list at the app is the cure"],
+                    [say("a VPN or another provider's address for outgoing traffic; an allow list at the app is the cure")],
                     evidence.verify(),
                 )
                 .disruptive()
-                .undo("the old default route"),
+                .undo(say("the old default route")),
             ),
     )
 }
@@ -178,12 +180,13 @@ fn hairpin(evidence: &Evidence<'_>) -> Option<Cause> {
     let summary = format!(
         "{host} cannot reach its own public name, though everybody else can: pdsadmin and apps in the same network will fail."
     );
+    let health = || Url::at("https", &host, None, "/xrpc/_health");
     let mut cause = Cause::new(Code::NatHairpin, Impact::Risk, confidence, summary)
         .scope(Scope::host(&host))
         .saw(format!("the PDS, made to fetch from https://{host}/: {how}"))
         .because([seen.id(), localhost.id(), reached.seen.id()])
         .because(lines.iter().flat_map(Line::ids))
-        .settle(format!("curl -sv https://{host}/xrpc/_health on the PDS's own machine"))
+        .settle(Settle::run(command!["curl -sv", health()]).then("on the PDS's own machine"))
         .contrast(format!("https://{host}/ from two places"), format!("the PDS itself: {how}"), "this machine: answers")
         .contrast("the same PDS, its own name and another host", format!("{host}: {how}"), reached.line());
     if let Some((theirs, reference)) = there {
@@ -199,21 +202,20 @@ fn hairpin(evidence: &Evidence<'_>) -> Option<Cause> {
             .remedy(
                 Remedy::new(
                     "Tell the PDS's machine that the name is at home",
-                    [format!(
-                        "echo '127.0.0.1 {host}' | sudo tee -a /etc/hosts     # on the host, not in the container"
-                    )],
+                    [run(command!["echo", word!["127.0.0.1 ", HostName::new(&host)], "| sudo tee -a /etc/hosts"])
+                        .note("on the host, not in the container")],
                     evidence.verify(),
                 )
-                .undo("remove the line from /etc/hosts"),
+                .undo(say("remove the line from /etc/hosts")),
             )
             .remedy(Remedy::new(
                 "Or switch on NAT loopback (hairpin NAT) on the router, which also serves the other machines at home",
-                [format!("then, on the PDS's machine: curl -sv https://{host}/xrpc/_health")],
+                [run(command!["curl -sv", health()]).note("then, on the PDS's machine: must answer")],
                 evidence.verify(),
             ))
             .remedy(Remedy::new(
                 "Meanwhile run admin commands against the local port",
-                ["docker exec pds goat pds admin --pds-host http://localhost:3000 --help"],
+                [run("sudo docker exec pds goat pds admin --pds-host http://localhost:3000 --help")],
                 evidence.verify(),
             )),
     )

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::login_words::IN_CONTAINER;
 use crate::diagnose::{
     Code, Remedy,
     arms::{
@@ -13,6 +14,7 @@ use crate::diagnose::{
     node_model::{
         Address, Options, Path, Release, Remedy as Cure, Runtime, Situation, Undici, candidates, order::Libc,
     },
+    step::{Command, HostName, Step, Url, command, prose, quoted, run, say, word, write},
 };
 
 /// A round trip that Node's timer does not allow for.
@@ -21,21 +23,21 @@ const FAR_MS: u64 = 350;
 /// What to do, best first.
 pub(super) fn remedies(evidence: &Evidence<'_>, code: Code, app: &Arm<'_>, theories: &[Theory]) -> Vec<Remedy> {
     let verify = evidence.verify();
-    let own = |title: &str, steps: Vec<String>| Remedy::new(title, steps, verify.clone());
-    let host = &app.host;
+    let own = |title: &str, steps: Vec<Step>| Remedy::new(title, steps, verify.clone());
+    let host = || HostName::new(&app.host);
     let resolver = || {
         own(
             "Give the PDS's container a resolver that works",
             vec![
-                "docker compose:  dns: [1.1.1.1, 9.9.9.9]    # for the pds service".to_owned(),
-                "docker compose up -d".to_owned(),
+                write("dns: [1.1.1.1, 9.9.9.9]").at("in compose.yaml, for the PDS's service"),
+                run("docker compose up -d"),
             ],
         )
         .disruptive()
-        .undo("remove the line, docker compose up -d")
+        .undo(say("remove the line"))
+        .undo(run("docker compose up -d"))
     };
-    let enter =
-        |command: &str| format!("sudo nsenter -t $(sudo docker inspect -f '{{{{.State.Pid}}}}' pds) -n {command}");
+    let look_up = || run(command![IN_CONTAINER, "getent ahosts", host()]);
     match code {
         Code::NodeHe250ms => cures(&verify, theories, &[]),
         Code::V6BlackholeEgress | Code::V6UlaIntoHole => {
@@ -44,51 +46,60 @@ pub(super) fn remedies(evidence: &Evidence<'_>, code: Code, app: &Arm<'_>, theor
         Code::DnsContainerResolverDead | Code::DnsContainerResolverFlaky => vec![
             own(
                 "See which resolver the PDS has, and what it says",
-                vec!["sudo docker exec pds cat /etc/resolv.conf".to_owned(), enter(&format!("getent ahosts {host}"))],
+                vec![run("sudo docker exec pds cat /etc/resolv.conf"), look_up()],
             ),
             resolver(),
         ],
         Code::DnsSplitHorizonSsrf => vec![
             own(
                 "See what the PDS's resolver says: a private address (10., 192.168., 100.64., fd…) is refused",
-                vec![enter(&format!("getent ahosts {host}"))],
+                vec![look_up()],
             ),
             resolver(),
         ],
         Code::EgressTlsIntercepted => vec![own(
             "Let the PDS's traffic pass the proxy or filter that opens TLS untouched; its issuer says whose it is",
-            vec![enter(&format!(
-                "openssl s_client -connect {host}:443 -servername {host} </dev/null | grep -i issuer"
-            ))],
+            vec![run(command![
+                IN_CONTAINER,
+                "openssl s_client -connect",
+                word![host(), ":443"],
+                "-servername",
+                host(),
+                "</dev/null | grep -i issuer"
+            ])],
         )],
         Code::MtuContainerOverTunnel => vec![
             own(
                 "See how large a packet may be",
-                vec![enter(&format!("ping -c1 -M do -s 1372 {host}")), "ip link | grep -o 'mtu [0-9]*'".to_owned()],
+                vec![
+                    run(command![IN_CONTAINER, "ping -c1 -M do -s 1372", host()]),
+                    run("ip link | grep -o 'mtu [0-9]*'"),
+                ],
             ),
             own(
                 "Let TCP agree on packets that fit the tunnel",
-                vec![
-                    "sudo iptables -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu"
-                        .to_owned(),
-                ],
+                vec![run(
+                    "sudo iptables -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu",
+                )],
             )
-            .undo("the same line with -D in place of -A"),
+            .undo(run(
+                "sudo iptables -t mangle -D FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu",
+            )),
         ],
         _ => vec![own(
             "Let the PDS out: find the rule that stops TCP 443, on this machine, its router or at its provider",
             vec![
-                enter(&format!("curl -4 -sv -o /dev/null https://{host}/")),
-                "sudo nft list ruleset | grep -iE 'drop|reject'     # and ufw status, the cloud's outbound rules"
-                    .to_owned(),
-                format!("only {host}? its operators may block this machine's address: ask them"),
+                run(command![IN_CONTAINER, "curl -4 -sv -o /dev/null", Url::at("https", &app.host, None, "/")]),
+                run("sudo nft list ruleset | grep -iE 'drop|reject'")
+                    .note("and ufw status, the cloud's outbound rules"),
+                say(prose!["only ", quoted(&app.host), "? Its operators may block this machine's address: ask them"]),
             ],
         )],
     }
 }
 
 /// What Node's model recommends for every theory, the preferred ones first.
-fn cures(verify: &str, theories: &[Theory], preferred: &[Cure]) -> Vec<Remedy> {
+fn cures(verify: &Command, theories: &[Theory], preferred: &[Cure]) -> Vec<Remedy> {
     let helps = |cure: Cure| {
         theories.iter().filter_map(|theory| situation(theory.v6)).all(|(situation, options)| {
             [Libc::Glibc, Libc::Musl].iter().all(|libc| {
@@ -117,45 +128,52 @@ fn situation(v6: V6) -> Option<(Situation, Options)> {
     Some((Situation { addresses, caller_limit_ms: Some(10_000), ..Situation::default() }, options))
 }
 
-fn words(cure: Cure, verify: &str) -> Option<Remedy> {
-    let restart = "sudo systemctl restart pds";
+fn words(cure: Cure, verify: &Command) -> Option<Remedy> {
+    let restart = || run("sudo systemctl restart pds");
+    let verify = verify.clone();
     let remedy = match cure {
         Cure::AttemptTimeout => Remedy::new(
             "Give each connection attempt of the PDS 5 s",
-            ["NODE_OPTIONS=--network-family-autoselection-attempt-timeout=5000    # in /pds/pds.env", restart],
+            [
+                write("NODE_OPTIONS=--network-family-autoselection-attempt-timeout=5000").note("in /pds/pds.env"),
+                restart(),
+            ],
             verify,
         )
         .disruptive()
-        .undo("remove the line and restart"),
+        .undo(say("remove the line and restart")),
         Cure::RepairIpv6 => Remedy::new(
             "Give the PDS IPv6 that works",
             [
-                "ip -6 route show default; ip -6 addr show scope global     # on its machine: are there any?",
-                "sysctl net.ipv6.conf.all.forwarding net.ipv6.conf.all.accept_ra     # 1 and 1: the router is ignored",
-                "sudo pdsdoctor check     # on the PDS's machine: names the setting",
+                run("ip -6 route show default; ip -6 addr show scope global").note("on its machine: are there any?"),
+                run("sysctl net.ipv6.conf.all.forwarding net.ipv6.conf.all.accept_ra")
+                    .note("1 and 1: the router is ignored"),
+                run("sudo pdsdoctor check").note("on the PDS's machine: names the setting"),
             ],
             verify,
         ),
         Cure::RemoveIpv6 => Remedy::new(
             "Or take IPv6 away from the PDS altogether",
             [
-                "docker compose:  sysctls: [net.ipv6.conf.all.disable_ipv6=1]    # for the pds service",
-                "docker compose up -d",
+                write("sysctls: [net.ipv6.conf.all.disable_ipv6=1]").at("in compose.yaml, for the PDS's service"),
+                run("docker compose up -d"),
             ],
             verify,
         )
         .disruptive()
-        .undo("remove the line, docker compose up -d"),
+        .undo(say("remove the line"))
+        .undo(run("docker compose up -d")),
         Cure::Ipv4Only => Remedy::new(
             "Or let Node use IPv4 only: both flags or neither",
             [
-                "NODE_OPTIONS=\"--dns-result-order=ipv4first --no-network-family-autoselection\"    # in /pds/pds.env",
-                restart,
+                write("NODE_OPTIONS=--dns-result-order=ipv4first --no-network-family-autoselection")
+                    .note("in /pds/pds.env, without quotes"),
+                restart(),
             ],
             verify,
         )
         .disruptive()
-        .undo("remove the line and restart"),
+        .undo(say("remove the line and restart")),
         // It cures only where the C library drops the family; and halves are never recommended.
         Cure::RemoveIpv6FromInterface | Cure::Ipv4FirstAlone | Cure::NoAutoSelectAlone => return None,
     };

@@ -7,10 +7,14 @@ use super::{Found, Rule};
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Line, Seen},
+    step::{prose, quoted, run, say, write},
 };
 
 pub(super) const RULE: Rule =
     Rule { codes: &[Code::ProxyUpstreamDown, Code::ProxyRedirectsApi, Code::HostNotAPds], judge };
+
+/// What nginx needs to pass everything on, WebSockets among it.
+pub(super) const NGINX: &str = "location / { proxy_pass http://127.0.0.1:3000; proxy_http_version 1.1; proxy_set_header Host $host; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection \"upgrade\"; }";
 
 fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     let Some(host) = evidence.host() else { return };
@@ -99,9 +103,9 @@ fn upstream_down(evidence: &Evidence<'_>, host: &str, line: &Line<'_>, shown: Se
         Remedy::new(
             "Start the PDS, and see why it stopped",
             [
-                "sudo systemctl status pds; sudo docker ps -a    # official install",
-                "sudo docker logs --tail 50 pds                  # the last error names the setting at fault",
-                "sudo systemctl restart pds",
+                run("sudo systemctl status pds; sudo docker ps -a").note("official install"),
+                run("sudo docker logs --tail 50 pds").note("the last error names the setting at fault"),
+                run("sudo systemctl restart pds"),
             ],
             evidence.verify(),
         )
@@ -110,9 +114,10 @@ fn upstream_down(evidence: &Evidence<'_>, host: &str, line: &Line<'_>, shown: Se
     .remedy(Remedy::new(
         "If the PDS runs: let the proxy point to where it listens",
         [
-            "curl -i http://localhost:3000/xrpc/_health    # without PDS_PORT the PDS listens on 2583",
-            "sudo ss -ltnp | grep -E ':(3000|2583)'",
-            "Caddy: reverse_proxy localhost:3000; nginx: proxy_pass http://127.0.0.1:3000;",
+            run("curl -i http://localhost:3000/xrpc/_health").note("without PDS_PORT the PDS listens on 2583"),
+            run("sudo ss -ltnp | grep -E ':(3000|2583)'"),
+            write("reverse_proxy localhost:3000").at("Caddy"),
+            write("proxy_pass http://127.0.0.1:3000;").at("nginx"),
         ],
         evidence.verify(),
     ));
@@ -131,9 +136,13 @@ fn redirects(evidence: &Evidence<'_>, host: &str, shown: Seen<'_, HttpFact>) -> 
     .remedy(Remedy::new(
         "Answer on the name itself",
         [
-            format!("nginx: in the server block of {host}, no `return 301`; instead  location / {{ proxy_pass http://127.0.0.1:3000; }}"),
-            format!("Caddy: the site {host} must have reverse_proxy, not redir"),
-            "CDN: no page rule or \"always www\" for this name".to_owned(),
+            write("location / { proxy_pass http://127.0.0.1:3000; }").at(prose![
+                "nginx, in the server block of ",
+                quoted(host),
+                ", instead of a return 301"
+            ]),
+            say(prose!["Caddy: the site ", quoted(host), " must have reverse_proxy, not redir"]),
+            say("CDN: no page rule or \"always www\" for this name"),
         ],
         evidence.verify(),
     ));
@@ -158,17 +167,15 @@ fn not_a_pds(evidence: &Evidence<'_>, host: &str, line: &Line<'_>, shown: Seen<'
         let excerpt: String = body.excerpt.chars().take(60).collect();
         cause = cause.saw(format!("it begins: {excerpt}"));
     }
-    cause = cause
-        .scope(Scope::default())
-        .remedy(Remedy::new(
-            "Pass the PDS's routes to it, or name the right host",
-            [
-                format!("nginx: in the server block of {host}:  location / {{ proxy_pass http://127.0.0.1:3000; proxy_http_version 1.1; proxy_set_header Host $host; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection \"upgrade\"; }}"),
-                format!("is {} the address of the PDS's proxy, and not of another machine?", line.addr),
-                "a PDS on another name? check that one".to_owned(),
-            ],
-            evidence.verify(),
-        ));
+    cause = cause.scope(Scope::default()).remedy(Remedy::new(
+        "Pass the PDS's routes to it, or name the right host",
+        [
+            write(NGINX).at(prose!["nginx, in the server block of ", quoted(host)]),
+            say(prose!["is ", line.addr, " the address of the PDS's proxy, and not of another machine?"]),
+            say("a PDS on another name? Check that one"),
+        ],
+        evidence.verify(),
+    ));
     let mut cause = with_reference(evidence, cause, host, shown);
     if challenged {
         // Whom a bot check stops, only its owner knows: this machine may be one of a few.

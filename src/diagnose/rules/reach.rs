@@ -11,6 +11,7 @@ use crate::diagnose::{
     Bounds, Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Line},
     net_kinds::{AddressKind, address_kind},
+    step::{HostName, Settle, command, entry, prose, quoted, run, say, word, write},
 };
 
 pub(super) const RULE: Rule = Rule { codes: CODES, judge };
@@ -133,10 +134,11 @@ fn nothing_open(evidence: &Evidence<'_>, host: &str, closed: &[&Line<'_>]) -> Op
         cause.remedy(Remedy::new(
             format!("Open TCP {port} and 80 from the internet to the proxy"),
             [
-                "on the PDS's machine: sudo ss -ltnp 'sport = :443'    # something must listen on 0.0.0.0 or [::]",
-                "sudo ufw allow 80,443/tcp     # or the firewall you use",
-                "in the cloud console: allow inbound TCP 80 and 443 in the security group (and in the subnet's list)",
-                "behind a home router: forward TCP 80 and 443 to the PDS's machine",
+                run("sudo ss -ltnp 'sport = :443'")
+                    .note("on the PDS's machine: something must listen on 0.0.0.0 or [::]"),
+                run("sudo ufw allow 80,443/tcp").note("or the firewall you use"),
+                say("in the cloud console: allow inbound TCP 80 and 443 in the security group (and in the subnet's list)"),
+                say("behind a home router: forward TCP 80 and 443 to the PDS's machine"),
             ],
             evidence.verify(),
         ))
@@ -147,9 +149,9 @@ fn nothing_open(evidence: &Evidence<'_>, host: &str, closed: &[&Line<'_>]) -> Op
         Cause::new(Code::SvcNotListening, Impact::Broken, sure, summary).remedy(Remedy::new(
             "Start the proxy, and see why it stopped",
             [
-                "sudo ss -ltnp 'sport = :443'",
-                "official install: sudo systemctl restart pds; sudo docker logs --tail 50 caddy",
-                "nginx: sudo nginx -t && sudo systemctl restart nginx",
+                run("sudo ss -ltnp 'sport = :443'"),
+                run("sudo systemctl restart pds; sudo docker logs --tail 50 caddy").note("official install"),
+                run("sudo nginx -t && sudo systemctl restart nginx").note("nginx"),
             ],
             evidence.verify(),
         ))
@@ -202,8 +204,9 @@ fn only_from_here(evidence: &Evidence<'_>, host: &str, closed: &[&Line<'_>], see
             .remedy(Remedy::new(
                 "Check from another network; at home, let the name lead to the PDS's inner address",
                 [
-                    format!("echo '<inner address of the PDS> {host}' | sudo tee -a /etc/hosts     # on this machine"),
-                    "or switch on NAT loopback (hairpin NAT) in the router".to_owned(),
+                    run(command!["echo", word!["ADDRESS ", HostName::new(host)], "| sudo tee -a /etc/hosts"])
+                        .note("on this machine; ADDRESS is the inner address of the PDS"),
+                    say("or switch on NAT loopback (hairpin NAT) in the router"),
                 ],
                 evidence.verify(),
             )),
@@ -246,6 +249,7 @@ fn v6_closed(evidence: &Evidence<'_>, host: &str, closed: &[&Line<'_>], open: &[
     let impact = if confidence == Confidence::Possible { Impact::Risk } else { Impact::Degraded };
     let first = closed.first()?;
     let good = open.first()?;
+    let record = || entry![HostName::new(host), ".  AAAA  ", first.addr];
     let mut cause = Cause::new(
         Code::V6InboundClosed,
         impact,
@@ -264,19 +268,19 @@ fn v6_closed(evidence: &Evidence<'_>, host: &str, closed: &[&Line<'_>], open: &[
     .remedy(Remedy::new(
         "If the address is right: let IPv6 in and listen on it",
         [
-            "on the PDS's machine: ip -6 addr show scope global    # is the address published still yours?",
-            "sudo ss -ltn 'sport = :443'     # must show [::]:443 or *:443, not only 0.0.0.0:443",
-            "router or cloud firewall: allow inbound IPv6 TCP 80 and 443 (it is a separate list from IPv4)",
+            run("ip -6 addr show scope global").note("on the PDS's machine: is the address published still yours?"),
+            run("sudo ss -ltn 'sport = :443'").note("must show [::]:443 or *:443, not only 0.0.0.0:443"),
+            say("router or cloud firewall: allow inbound IPv6 TCP 80 and 443 (it is a separate list from IPv4)"),
         ],
         evidence.verify(),
     ))
     .remedy(
         Remedy::new(
             "If the address is old, or IPv6 is not meant to work: remove the record",
-            [format!("delete:  {host}.  AAAA  {}", first.addr), format!("and the same AAAA of the wildcard *.{host}")],
+            [write(record()).at("delete"), say(prose!["and the same AAAA of the wildcard of ", quoted(host)])],
             evidence.verify(),
         )
-        .undo(format!("add:  {host}.  AAAA  {}", first.addr)),
+        .undo(write(record()).at("add")),
     );
     match works {
         Some((id, control)) => {
@@ -312,8 +316,9 @@ fn v4_closed(evidence: &Evidence<'_>, host: &str, closed: &[&Line<'_>], open: &[
         format!("{host} does not answer on IPv4: everybody without IPv6 fails.")
     };
     let settle = (confidence != Confidence::Confirmed).then(|| {
-        "the same from another network (a phone's, without Wi-Fi): a router may not lead its own network back in"
-            .to_owned()
+        Settle::from(
+            "the same from another network (a phone's, without Wi-Fi): a router may not lead its own network back in",
+        )
     });
     let mut cause = Cause::new(code, impact, confidence, summary)
         .scope(Scope { family: Some(Family::V4), ..Scope::default() })
@@ -329,9 +334,9 @@ fn v4_closed(evidence: &Evidence<'_>, host: &str, closed: &[&Line<'_>], open: &[
         .remedy(Remedy::new(
             "Let IPv4 in, or correct the A record",
             [
-                "sudo ss -ltn 'sport = :443'     # must listen on IPv4 too".to_owned(),
-                "open TCP 80 and 443 for IPv4 in the firewall, and forward them on the router".to_owned(),
-                format!("is {} still your public address?", first.addr),
+                run("sudo ss -ltn 'sport = :443'").note("must listen on IPv4 too"),
+                say("open TCP 80 and 443 for IPv4 in the firewall, and forward them on the router"),
+                say(prose!["is ", first.addr, " still your public address?"]),
             ],
             evidence.verify(),
         ));
@@ -372,8 +377,9 @@ fn only_v6(evidence: &Evidence<'_>, host: &str) -> Option<Cause> {
     .remedy(Remedy::new(
         "Give it a public IPv4 address too",
         [
-            format!("{host}.  A  <public IPv4>    # and the same for *.{host}"),
-            "without one: a small server, CDN or tunnel with IPv4 in front that passes on to the PDS".to_owned(),
+            write(entry![HostName::new(host), ".  A  <public IPv4 of your server>"])
+                .note("and the same for the wildcard"),
+            say("without one: a small server, CDN or tunnel with IPv4 in front that passes on to the PDS"),
         ],
         evidence.verify(),
     ));

@@ -10,6 +10,7 @@ use super::{Found, Rule};
 use crate::diagnose::{
     Bounds, Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Line},
+    step::{HostName, entry, prose, quoted, run, say, write},
 };
 
 pub(super) const RULE: Rule = Rule { codes: &[Code::DnsStaleAaaa, Code::DnsStaleA], judge };
@@ -52,16 +53,18 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
                 Remedy::new(
                     format!("Correct or delete the {record} record"),
                     [
-                        format!(
-                            "on the PDS's machine, its own address: ip -{} addr show scope global",
-                            if record == "A" { 4 } else { 6 }
-                        ),
-                        format!("delete or change:  {host}.  {record}  {}", line.addr),
-                        format!("and the same record of the wildcard *.{host}"),
+                        run(if record == "A" {
+                            "ip -4 addr show scope global"
+                        } else {
+                            "ip -6 addr show scope global"
+                        })
+                        .note("on the PDS's machine: its own address"),
+                        write(entry![HostName::new(host), ".  ", record, "  ", line.addr]).at("delete or change"),
+                        say(prose!["and the same record of the wildcard of ", quoted(host)]),
                     ],
                     evidence.verify(),
                 )
-                .undo(format!("add:  {host}.  {record}  {}", line.addr)),
+                .undo(write(entry![HostName::new(host), ".  ", record, "  ", line.addr]).at("add")),
             ),
         );
     }

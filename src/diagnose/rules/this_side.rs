@@ -11,6 +11,7 @@ use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy,
     evidence::{Evidence, Line},
     par_stage::Stage,
+    step::run,
     words::span,
 };
 
@@ -101,7 +102,7 @@ fn no_resources(evidence: &Evidence<'_>) -> Option<Cause> {
         .because(lacking.iter().take(12).cloned())
         .remedy(Remedy::new(
             "Give it more, and measure again",
-            ["ulimit -n 1024; ulimit -v unlimited; ulimit -u unlimited"],
+            [run("ulimit -n 1024; ulimit -v unlimited; ulimit -u unlimited")],
             evidence.verify(),
         )),
     )
@@ -132,7 +133,7 @@ fn no_network(evidence: &Evidence<'_>) -> Option<Cause> {
         .because(families.iter().map(|seen| seen.id()))
         .remedy(Remedy::new(
             "Connect this machine, then run the check again",
-            ["ip route; ip -6 route"],
+            [run("ip route; ip -6 route")],
             evidence.verify(),
         )),
     )
@@ -190,7 +191,7 @@ fn resolver(evidence: &Evidence<'_>) -> Option<Cause> {
         .because(system.iter().map(|seen| seen.id()).take(4))
         .remedy(Remedy::new(
             "Use a resolver that works, or mend /etc/resolv.conf",
-            [format!("{} --nameserver 1.1.1.1", evidence.verify())],
+            [run(evidence.verify().with("--nameserver 1.1.1.1"))],
             evidence.verify(),
         )),
     )
@@ -224,7 +225,7 @@ fn knows_nothing(evidence: &Evidence<'_>) -> Option<Cause> {
         .because(denied.iter().map(|seen| seen.id()).take(12))
         .remedy(Remedy::new(
             "Use a resolver that knows the internet, or log in to this network first",
-            [format!("{} --nameserver 1.1.1.1", evidence.verify())],
+            [run(evidence.verify().with("--nameserver 1.1.1.1"))],
             evidence.verify(),
         )),
     )
@@ -254,7 +255,7 @@ fn nothing_answers(evidence: &Evidence<'_>) -> Option<Cause> {
         .because(connects.iter().map(|seen| seen.id()).take(12))
         .remedy(Remedy::new(
             "Check this machine's own network and firewall, or run from elsewhere",
-            ["ip route; ip -6 route", "curl -v https://example.com"],
+            [run("ip route; ip -6 route"), run("curl -v https://example.com")],
             evidence.verify(),
         )),
     )
@@ -300,7 +301,7 @@ fn intercepted(evidence: &Evidence<'_>) -> Option<Cause> {
         .because(target.iter().chain(&reference).map(|(id, _)| id.clone()))
         .remedy(Remedy::new(
             "Name this network's root, or run from a network that does not intercept TLS",
-            [format!("{} --ca-cert FILE", evidence.verify())],
+            [run(evidence.verify().with("--ca-cert FILE")).note("FILE has the root of this network, as PEM")],
             evidence.verify(),
         )),
     )

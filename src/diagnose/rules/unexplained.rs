@@ -11,6 +11,7 @@ use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Line},
     net_kinds::{AddressKind, address_kind},
+    step::{HostName, entry, run, write},
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -54,7 +55,11 @@ fn unresolved(evidence: &Evidence<'_>) -> Option<Cause> {
                 .take(8),
         )
         .settle("the PDS's host name as the target")
-        .remedy(Remedy::new("Name the PDS's host", ["pdsdoctor check <host of the PDS>"], evidence.verify())),
+        .remedy(Remedy::new(
+            "Name the PDS's host",
+            [run("pdsdoctor check HOST").note("HOST is the host name of the PDS")],
+            evidence.verify(),
+        )),
     )
 }
 
@@ -109,7 +114,12 @@ fn addresses(evidence: &Evidence<'_>, lines: &[Line<'_>], found: &mut Found) {
                 .settle("the same from another network")
                 .remedy(Remedy::new(
                     "Remove the address from the DNS, or mend the machine behind it",
-                    [format!("delete:  {host}.  {}  {}", if line.addr.is_ipv6() { "AAAA" } else { "A" }, line.addr)],
+                    [write(entry![
+                        HostName::new(host),
+                        if line.addr.is_ipv6() { ".  AAAA  " } else { ".  A  " },
+                        line.addr
+                    ])
+                    .at("delete")],
                     evidence.verify(),
                 )),
             );
@@ -129,7 +139,7 @@ fn addresses(evidence: &Evidence<'_>, lines: &[Line<'_>], found: &mut Found) {
             .settle("the same from another network")
             .remedy(Remedy::new(
                 "See whether the machine is on and its ports are open",
-                ["sudo ss -ltnp 'sport = :443'"],
+                [run("sudo ss -ltnp 'sport = :443'")],
                 evidence.verify(),
             )),
         );
@@ -168,7 +178,11 @@ fn answers(evidence: &Evidence<'_>, lines: &[Line<'_>], found: &mut Found) {
             .settle("the log of the proxy and of the PDS at the time of the check")
             .remedy(Remedy::new(
                 "Look into both logs, then restart",
-                ["sudo docker logs --tail 50 pds", "sudo docker logs --tail 50 caddy", "sudo systemctl restart pds"],
+                [
+                    run("sudo docker logs --tail 50 pds"),
+                    run("sudo docker logs --tail 50 caddy"),
+                    run("sudo systemctl restart pds"),
+                ],
                 evidence.verify(),
             )),
         );

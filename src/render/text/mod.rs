@@ -8,11 +8,10 @@ mod steps;
 mod table;
 mod timeline;
 
-use pdsdoctor_probes::record::{Ended, Run, TargetKind};
+use pdsdoctor_probes::record::{Ended, Run};
 
 use crate::{
-    diagnose::{Diagnosis, Impact, words::shell_word},
-    options::DEFAULT_CLIENT_ID,
+    diagnose::{Diagnosis, Impact, step},
     render::style::{Detail, Style},
 };
 
@@ -81,32 +80,6 @@ fn counts(run: &Run) -> String {
 
 /// The command that measures again, as far as a run tells it.
 fn again(run: &Run) -> String {
-    // What was measured inside took the rights of the administrator.
-    let sudo = if run.settings.pds_host.is_some() { "sudo " } else { "" };
-    let mut command = format!("{sudo}pdsdoctor check");
-    if run.target.kind != TargetKind::Machine {
-        command.push_str(&format!(" {}", shell_word(&run.target.input)));
-    }
-    if let Some(reference) = run.reference.as_ref().filter(|reference| reference.given) {
-        command.push_str(&format!(" --against {}", shell_word(&reference.host)));
-    }
-    let settings = &run.settings;
-    for client in settings.client_ids.iter().filter(|client| client.as_str() != DEFAULT_CLIENT_ID) {
-        command.push_str(&format!(" --client-id {}", shell_word(client)));
-    }
-    for (set, option) in [
-        (settings.only_v4, " -4"),
-        (settings.only_v6, " -6"),
-        (settings.no_reference, " --no-reference"),
-        (settings.no_third_party, " --no-third-party"),
-    ] {
-        if set {
-            command.push_str(option);
-        }
-    }
-    let others: Vec<&str> = settings.also_given.iter().map(std::ops::Deref::deref).collect();
-    if !others.is_empty() {
-        command.push_str(&format!("  # and {} as before", others.join(", ")));
-    }
-    command
+    let (command, others) = step::again(run);
+    if others.is_empty() { command.to_string() } else { format!("{command}  # and {} as before", others.join(", ")) }
 }

@@ -1,10 +1,13 @@
 //! The report on a PDS with findings, and the long form of any report.
 
-use pdsdoctor_probes::record::Run;
+use pdsdoctor_probes::{fact::NotMeasured, record::Run};
 
 use super::{Ink, Page, again, counts, mark, steps, table, timeline};
 use crate::{
-    diagnose::{Cause, Confidence, Contrast, Diagnosis, Remedy, Risk, Scope},
+    diagnose::{
+        Cause, Confidence, Contrast, Diagnosis, Remedy, Risk, Scope,
+        step::{Needs, needs},
+    },
     render::{grid, style::Detail, wrap::width},
 };
 
@@ -54,8 +57,7 @@ pub(super) fn show(page: &mut Page, run: &Run, diagnosis: &Diagnosis) {
     if !diagnosis.not_measured.is_empty() {
         heading(page, "Not measured:");
         for missing in &diagnosis.not_measured {
-            let needs = if missing.needs.is_empty() { String::new() } else { format!(" (needs {})", missing.needs) };
-            page.hanging(2, 2, &format!("{}: {}{needs}", missing.probe, missing.why), Ink::Plain);
+            show_missing(page, run, missing);
         }
     }
     if verbose {
@@ -67,6 +69,24 @@ pub(super) fn show(page: &mut Page, run: &Run, diagnosis: &Diagnosis) {
         page.whole(0, &format!("More:   pdsdoctor explain {}", cause.code));
     }
     page.whole(0, &format!("Again:  {}", again(run)));
+}
+
+/// What was not measured, and what it takes; a command for that is not broken.
+fn show_missing(page: &mut Page, run: &Run, missing: &NotMeasured) {
+    let what = format!("{}: {}", missing.probe, missing.why);
+    match needs(run, missing) {
+        Needs::Nothing => page.hanging(2, 2, &what, Ink::Plain),
+        Needs::Words(words) => page.hanging(2, 2, &format!("{what} (needs {words})"), Ink::Plain),
+        Needs::Command(command) => {
+            let line = format!("{what} (needs {command})");
+            if 2 + width(&page.clean(&line)) <= page.style().width {
+                page.hanging(2, 2, &line, Ink::Plain);
+            } else {
+                page.hanging(2, 2, &format!("{what} (needs what follows)"), Ink::Plain);
+                page.whole(4, &command.to_string());
+            }
+        }
+    }
 }
 
 fn heading(page: &mut Page, title: &str) {
@@ -102,7 +122,7 @@ fn show_cause(page: &mut Page, index: usize, cause: &Cause, diagnosis: &Diagnosi
     if cause.confidence != Confidence::Confirmed
         && let Some(settle) = &cause.settle
     {
-        page.labelled(2, "Settle", LABEL, settle, Ink::Plain);
+        steps::settle(page, "Settle", LABEL, settle);
     }
     for (line, code) in cause.contributing.iter().enumerate() {
         let place = diagnosis.causes.iter().position(|other| other.code == *code).map(|place| place + 1);
@@ -152,9 +172,7 @@ fn side(text: &str) -> Option<(&str, &str)> {
 fn show_remedies(page: &mut Page, cause: &Cause, short: bool) {
     let Some((best, others)) = cause.remedies.split_first() else { return };
     show_remedy(page, "Fix", &best.title, best);
-    if !best.verify.is_empty() {
-        steps::labelled(page, "Check", LABEL, &best.verify);
-    }
+    steps::labelled_command(page, "Check", LABEL, &best.verify);
     for other in others {
         if short {
             let disruptive = if other.risk == Risk::Disruptive { " (disruptive)" } else { "" };

@@ -1,150 +1,199 @@
 //! Steps of a remedy: lines to paste stay whole, instructions are wrapped, comments give way.
 
 use super::{Ink, Page};
-use crate::render::wrap::{clean, pad, width};
+use crate::{
+    diagnose::step::{Command, Prose, Settle, Step},
+    render::wrap::{pad, width},
+};
 
 /// Beneath what stands beside labels, if there is room.
 const ROOMY: usize = 13;
 /// Else further left: commands are long.
 const INDENT: usize = 6;
 
-/// First words of command lines.
-const COMMANDS: &[&str] = &[
-    "apt",
-    "caddy",
-    "certbot",
-    "chronyc",
-    "curl",
-    "dig",
-    "docker",
-    "getent",
-    "goat",
-    "ip",
-    "journalctl",
-    "kubectl",
-    "nft",
-    "nginx",
-    "node",
-    "nsenter",
-    "openssl",
-    "pdsadmin",
-    "pdsdoctor",
-    "ping",
-    "podman",
-    "ss",
-    "sudo",
-    "sysctl",
-    "systemctl",
-    "timedatectl",
-    "ufw",
-];
-
-/// Is it to be pasted? Commands, settings, DNS records and lines of a configuration are; a sentence
-/// begins with an ordinary word.
-fn is_code(line: &str) -> bool {
-    let first = line.split(' ').next().unwrap_or_default();
-    COMMANDS.contains(&first)
-        || line.starts_with(' ')
-        || first.contains(['=', '/', '*', '$', '_', '{'])
-        || (first.contains('.') && !first.ends_with(':') && line.contains(' '))
-        || line.trim_end().ends_with([';', '{', '}'])
-}
-
-/// A command and the comment behind it.
-fn split(line: &str) -> (&str, &str) {
-    line.find("  #").map_or((line, ""), |at| {
-        let (body, comment) = line.split_at(at);
-        (body.trim_end(), comment.trim_start())
-    })
-}
-
-/// Foreign text that had to be cleaned is nothing that anybody should paste.
-fn is_damaged(line: &str) -> bool {
-    clean(line, true).contains('\u{FFFD}')
-}
-
 /// The steps of a remedy, one beneath the other.
-pub(super) fn show(page: &mut Page, steps: &[String]) {
+pub(super) fn show(page: &mut Page, steps: &[Step]) {
     let room = page.style().width - ROOMY;
-    let roomy = steps.iter().all(|step| width(&page.clean(step)) <= room);
+    let fits = |line: &String| width(&page.clean(line)) <= room;
+    // Beneath its place a line begins a little further right.
+    let beneath = |step: &Step| match step {
+        Step::Write { lines, .. } => lines.iter().all(|line| width(&page.clean(&line.to_string())) + 2 <= room),
+        _ => false,
+    };
+    let roomy = steps.iter().all(|step| beneath(step) || step.flat().iter().all(fits));
     for step in steps {
         show_one(page, if roomy { ROOMY } else { INDENT }, step);
     }
 }
 
-fn show_one(page: &mut Page, indent: usize, step: &str) {
-    let line = page.clean(step);
-    let (body, comment) = split(&line);
-    let room = page.style().width - indent;
-    let code = is_code(body) && !is_damaged(step);
-    let ink = if code { Ink::Code } else { Ink::Plain };
-    if width(&line) <= room {
-        let gap = if comment.is_empty() { "" } else { "  " };
-        page.pieces(indent, &[(format!("{body}{gap}"), ink), (comment.to_owned(), Ink::Dim)]);
+fn show_one(page: &mut Page, indent: usize, step: &Step) {
+    match step {
+        Step::Do(words) => page.hanging(indent, 2, &words.to_string(), Ink::Plain),
+        Step::Run { command, note } => paste(page, indent, None, &command.to_string(), note.as_ref()),
+        Step::Write { place, lines, note } => match lines.as_slice() {
+            [line] => paste(page, indent, place.as_ref(), &line.to_string(), note.as_ref()),
+            lines => {
+                let indent = match place {
+                    Some(place) => {
+                        page.text(indent, &format!("{place}:"), Ink::Plain);
+                        indent + 2
+                    }
+                    None => indent,
+                };
+                lines.iter().for_each(|line| page.whole(indent, &line.to_string()));
+                if let Some(note) = note {
+                    page.hanging(indent + 2, 2, &comment(note), Ink::Dim);
+                }
+            }
+        },
+    }
+}
+
+fn comment(note: &Prose) -> String {
+    format!("# {note}")
+}
+
+/// A line to paste with where it goes before it and what to know behind it, where there is room; else it has a line of
+/// its own, so that it can be pasted.
+fn paste(page: &mut Page, indent: usize, place: Option<&Prose>, line: &str, note: Option<&Prose>) {
+    let place = place.map(|place| page.clean(&format!("{place}:"))).unwrap_or_default();
+    let note = note.map(|note| page.clean(&comment(note))).unwrap_or_default();
+    let before = if place.is_empty() { place.clone() } else { format!("{place}  ") };
+    let behind = if note.is_empty() { note.clone() } else { format!("  {note}") };
+    let line = page.clean(line);
+    if indent + width(&before) + width(&line) + width(&behind) <= page.style().width {
+        page.pieces(indent, &[(before, Ink::Plain), (line, Ink::Code), (behind, Ink::Dim)]);
         return;
     }
-    if let Some((place, command)) = body.split_once(":  ").filter(|_| !is_damaged(step)) {
-        // Where it goes, then what goes there: a line of its own can be pasted.
-        page.text(indent, &format!("{place}:"), Ink::Plain);
-        page.whole(indent + 2, command.trim_start());
-    } else if code {
-        page.whole(indent, body);
-    } else {
-        page.hanging(indent, 2, body, ink);
+    let mut inner = indent;
+    if !place.is_empty() {
+        page.text(indent, &place, Ink::Plain);
+        inner += 2;
     }
-    if !comment.is_empty() {
-        page.hanging(indent + 2, 2, comment, Ink::Dim);
+    page.whole(inner, &line);
+    if !note.is_empty() {
+        page.hanging(inner + 2, 2, &note, Ink::Dim);
     }
 }
 
 /// A step beside a label of `columns`, where it fits there.
-pub(super) fn labelled(page: &mut Page, label: &str, columns: usize, step: &str) {
-    let line = page.clean(step);
-    let code = is_code(&line) && !is_damaged(step);
-    if !code {
-        page.labelled(2, label, columns, step, Ink::Plain);
-    } else if 2 + columns + width(&line) <= page.style().width {
-        page.pieces(2, &[(pad(label, columns), Ink::Strong), (line, Ink::Code)]);
+pub(super) fn labelled(page: &mut Page, label: &str, columns: usize, step: &Step) {
+    match step {
+        Step::Do(words) => page.labelled(2, label, columns, &words.to_string(), Ink::Plain),
+        Step::Run { command, note: None } => labelled_command(page, label, columns, command),
+        _ => {
+            let fits = step.flat().iter().all(|line| 2 + columns + width(&page.clean(line)) <= page.style().width);
+            match (step, fits) {
+                (Step::Run { command, note: Some(note) }, true) => {
+                    let behind = page.clean(&format!("  {}", comment(note)));
+                    label_and(page, label, columns, &[(command.to_string(), Ink::Code), (behind, Ink::Dim)]);
+                }
+                (Step::Write { place, lines, note: None }, true) if lines.len() == 1 => {
+                    let before = place.as_ref().map(|place| format!("{place}:  ")).unwrap_or_default();
+                    let line = lines.iter().map(ToString::to_string).collect();
+                    label_and(page, label, columns, &[(before, Ink::Plain), (line, Ink::Code)]);
+                }
+                _ => {
+                    alone(page, label);
+                    show_one(page, INDENT, step);
+                }
+            }
+        }
+    }
+}
+
+/// A command beside a label, or beneath it.
+pub(super) fn labelled_command(page: &mut Page, label: &str, columns: usize, command: &Command) {
+    let line = command.to_string();
+    if 2 + columns + width(&line) <= page.style().width {
+        label_and(page, label, columns, &[(line, Ink::Code)]);
     } else {
+        alone(page, label);
+        page.whole(INDENT, &line);
+    }
+}
+
+/// A label with what it names beneath it.
+fn alone(page: &mut Page, label: &str) {
+    if !label.is_empty() {
         page.pieces(2, &[(label.to_owned(), Ink::Strong)]);
-        show_one(page, INDENT, step);
+    }
+}
+
+fn label_and(page: &mut Page, label: &str, columns: usize, rest: &[(String, Ink)]) {
+    let mut pieces = vec![(pad(label, columns), Ink::Strong)];
+    pieces.extend(rest.iter().map(|(text, ink)| (page.clean(text), *ink)));
+    page.pieces(2, &pieces);
+}
+
+/// What would settle it: in one line with its command, or the words and then the command as a whole.
+pub(super) fn settle(page: &mut Page, label: &str, columns: usize, settle: &Settle) {
+    let all = page.clean(&settle.to_string());
+    let (before, after) = settle.words();
+    match settle.commands() {
+        [] => page.labelled(2, label, columns, &all, Ink::Plain),
+        [command] if 2 + columns + width(&all) <= page.style().width => {
+            let command = command.to_string();
+            let (start, end) = all.split_once(&command).unwrap_or((&all, ""));
+            let pieces = [(start.to_owned(), Ink::Plain), (command, Ink::Code), (end.to_owned(), Ink::Plain)];
+            label_and(page, label, columns, &pieces);
+        }
+        commands => {
+            let words = [before.trim_end_matches(':'), after.trim_start_matches([',', ' '])];
+            let words = words.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ");
+            let words = if words.is_empty() { words } else { format!("{words}:") };
+            page.labelled(2, label, columns, &words, Ink::Plain);
+            commands.iter().for_each(|command| page.whole(INDENT, &command.to_string()));
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        diagnose::step::{command, entry, run, say, write, write_all},
+        render::style::{Detail, Style},
+    };
 
-    #[test]
-    fn instructions_are_told_from_lines_to_paste() {
-        for prose in [
-            "Open port 443 in the provider's console.",
-            "in the cloud console: allow inbound TCP 80 and 443",
-            "remove the line and restart",
-            "Caddy: remove `tls internal` from the site",
-            "delete:  pds.example.com.  AAAA  2001:db8::1",
-            "is 192.0.2.7 still your public address?",
-            "or, if https://a.example is right: check that address instead",
-        ] {
-            assert!(!is_code(prose), "{prose}");
-        }
-        for paste in [
-            "NODE_OPTIONS=--network-family-autoselection-attempt-timeout=5000",
-            "docker compose up -d",
-            "*.pds.example.com. 300 IN A 192.0.2.7",
-            "pds.example.com.  A  <public address>",
-            "_atproto.alice.example.com.  TXT  \"did=did:plc:...\"",
-            "proxy_set_header Host $host;",
-            "    reverse_proxy localhost:3000",
-            "PID=$(sudo docker inspect -f '{{.State.Pid}}' pds)",
-        ] {
-            assert!(is_code(paste), "{paste}");
-        }
+    fn shown(columns: usize, step: &Step) -> String {
+        let style = Style { width: columns, color: false, unicode: true, detail: Detail::Normal };
+        let mut page = Page::new(&style);
+        show(&mut page, std::slice::from_ref(step));
+        page.finish()
     }
 
     #[test]
-    fn a_comment_is_told_from_its_command() {
-        assert_eq!(split("sudo ss -ltn     # must listen"), ("sudo ss -ltn", "# must listen"));
-        assert_eq!(split("curl https://a.example/#x"), ("curl https://a.example/#x", ""));
+    fn a_line_to_paste_is_never_broken() {
+        let line = "echo 'net.ipv6.conf.eth0.accept_ra = 2' | sudo tee /etc/sysctl.d/90-accept-ra.conf";
+        for columns in [40, 60, 80, 100, 200] {
+            let with_note = shown(columns, &run(line).note("now and at every boot of this machine"));
+            assert!(with_note.lines().any(|shown| shown.contains(line)), "{columns}: {with_note}");
+            let written = shown(columns, &write(line).at("in a file of this name and no other one"));
+            assert!(written.lines().any(|shown| shown.contains(line)), "{columns}: {written}");
+        }
+        let lines = shown(40, &write_all(["networks:", "  default:"]).at("in compose.yaml"));
+        assert_eq!(lines, "             in compose.yaml:\n               networks:\n                 default:\n");
+    }
+
+    #[test]
+    fn words_are_wrapped_and_comments_give_way() {
+        assert_eq!(shown(60, &run("ip route").note("any?")), "             ip route  # any?\n");
+        assert_eq!(shown(30, &run("ip -6 route show default").note("any?")).lines().count(), 2);
+        assert!(shown(40, &say("Open port 443 in the provider's console.")).lines().count() > 1);
+        let beside = shown(80, &write(entry!["listen [::]:", 443u16, " ssl;"]).at("nginx"));
+        assert_eq!(beside, "             nginx:  listen [::]:443 ssl;\n");
+    }
+
+    #[test]
+    fn what_settles_keeps_its_command_whole() {
+        let style = Style { width: 60, color: false, unicode: true, detail: Detail::Normal };
+        let mut page = Page::new(&style);
+        let long = "curl -4 -sv -o /dev/null https://a.very.long.name.example/";
+        settle(&mut page, "Settle", 9, &Settle::text("from another machine:").and(long).then(", twice"));
+        assert_eq!(page.finish(), format!("  Settle   from another machine, twice:\n      {long}\n"));
+        let mut page = Page::new(&style);
+        settle(&mut page, "Settle", 9, &Settle::run(command!["dig", "a.example"]).then("on the PDS's machine"));
+        assert_eq!(page.finish(), "  Settle   dig a.example on the PDS's machine\n");
     }
 }

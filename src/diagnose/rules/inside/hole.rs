@@ -9,7 +9,7 @@ use pdsdoctor_probes::{
 use super::{
     super::{Found, Rule, list},
     node_words::Service,
-    remedies::{self, daemon_setting, docker, plain},
+    remedies::{self, COMPOSE_ANEW, Key, daemon_setting, docker},
 };
 use crate::diagnose::{
     Bounds, Cause, Code, Confidence, Impact, Remedy, Scope,
@@ -18,6 +18,7 @@ use crate::diagnose::{
     node_model::{self, Options, Release, release},
     par_stage::{FetchFailure, Stage},
     situation,
+    step::{InterfaceName, command, run, say, write, write_all},
 };
 
 pub(in super::super) const RULE: Rule = Rule { codes: &[Code::V6UlaIntoHole, Code::V6BlackholeEgress], judge };
@@ -259,7 +260,6 @@ pub(super) fn cap_ms(evidence: &Evidence<'_>) -> Option<u64> {
 
 fn remedies(evidence: &Evidence<'_>, private: bool, in_container: bool, interface: &str) -> Vec<Remedy> {
     let verify = remedies::verify(evidence);
-    let name = plain(interface);
     if in_container {
         let mut list = Vec::new();
         if private {
@@ -269,56 +269,66 @@ fn remedies(evidence: &Evidence<'_>, private: bool, in_container: bool, interfac
             Remedy::new(
                 "Or take IPv6 away from the PDS's network: IPv4 then works without a wait",
                 [
-                    "in compose.yaml, for the network that the PDS is in:",
-                    "networks:",
-                    "  default:",
-                    "    enable_ipv6: false",
-                    "docker compose down && docker compose up -d",
+                    write_all(["networks:", "  default:", "    enable_ipv6: false"])
+                        .at("in compose.yaml, for the network that the PDS is in"),
+                    run(COMPOSE_ANEW),
                 ],
                 verify,
             )
             .disruptive()
-            .undo("remove the line, then docker compose down && docker compose up -d"),
+            .undo(say("remove the line"))
+            .undo(run(COMPOSE_ANEW)),
         );
         return list;
     }
     if private {
-        let key = remedies::key(name, "accept_ra_defrtr");
+        let key = Key::accept_ra_defrtr(interface);
         return vec![
             Remedy::new(
                 "Take no default route from a router that has no IPv6 of the internet",
                 [
-                    format!("sudo sysctl -w {key}=0 && sudo ip -6 route del default dev {name}"),
-                    format!("echo '{key} = 0' | sudo tee /etc/sysctl.d/90-no-ipv6-default.conf"),
-                    "or on the router: switch IPv6 of the internet on, or its advertisements off".to_owned(),
+                    run(command![
+                        "sudo sysctl -w",
+                        key.set("=0"),
+                        "&& sudo ip -6 route del default dev",
+                        InterfaceName::new(interface)
+                    ]),
+                    run(command!["echo", key.set(" = 0"), "| sudo tee /etc/sysctl.d/90-no-ipv6-default.conf"]),
+                    say("or on the router: switch IPv6 of the internet on, or its advertisements off"),
                 ],
                 verify,
             )
             .disruptive()
-            .undo(format!("sudo sysctl -w {key}=1 && sudo rm /etc/sysctl.d/90-no-ipv6-default.conf")),
+            .undo(run(command![
+                "sudo sysctl -w",
+                key.set("=1"),
+                "&& sudo rm /etc/sysctl.d/90-no-ipv6-default.conf"
+            ])),
         ];
     }
-    let key = remedies::key(name, "disable_ipv6");
+    let key = Key::disable_ipv6(interface);
     vec![
         Remedy::new(
             "Find where the packets stop, and repair it there",
             [
-                "tracepath -6 -n 2606:4700:4700::1111     # the last router that answers",
-                "sudo nft list ruleset     # does this machine's own firewall drop IPv6?",
-                "then: the router's IPv6 firewall, the provider's prefix (has it changed?), the cloud's route table",
+                run("tracepath -6 -n 2606:4700:4700::1111").note("the last router that answers"),
+                run("sudo nft list ruleset").note("does this machine's own firewall drop IPv6?"),
+                say(
+                    "then: the router's IPv6 firewall, the provider's prefix (has it changed?), the cloud's route table",
+                ),
             ],
             verify.clone(),
         ),
         Remedy::new(
             format!("Until then take IPv6 away from {interface}: everything then uses IPv4 at once"),
             [
-                format!("sudo sysctl -w {key}=1"),
-                "delete the AAAA records of the PDS for as long, and of the wildcard".to_owned(),
+                run(command!["sudo sysctl -w", key.set("=1")]),
+                say("delete the AAAA records of the PDS for as long, and of the wildcard"),
             ],
             verify,
         )
         .disruptive()
-        .undo(format!("sudo sysctl -w {key}=0     # and put the AAAA records back")),
+        .undo(run(command!["sudo sysctl -w", key.set("=0")]).note("and put the AAAA records back")),
     ]
 }
 
@@ -330,19 +340,22 @@ fn translate(evidence: &Evidence<'_>) -> Remedy {
     let modern = engine.and_then(|(_, major)| major).is_some_and(|major| major >= remedies::TRANSLATES);
     let steps = match (modern, off) {
         (true, false) => vec![
-            "sudo ip6tables -t nat -S POSTROUTING     # must have MASQUERADE for the network's prefix",
-            "sudo systemctl restart docker     # writes it again, if a firewall's reload has thrown it out",
+            run("sudo ip6tables -t nat -S POSTROUTING").note("must have MASQUERADE for the network's prefix"),
+            run("sudo systemctl restart docker").note("writes it again, if a firewall's reload has thrown it out"),
         ],
         (true, true) => vec![
-            "in /etc/docker/daemon.json remove: \"ip6tables\": false",
-            "sudo systemctl restart docker     # interrupts every container",
+            say("in /etc/docker/daemon.json remove: \"ip6tables\": false"),
+            run("sudo systemctl restart docker").note("interrupts every container"),
         ],
         (false, _) => vec![
-            "in /etc/docker/daemon.json: \"experimental\": true, \"ip6tables\": true     # the default since Docker 27",
-            "sudo systemctl restart docker     # interrupts every container",
+            write("\"experimental\": true, \"ip6tables\": true")
+                .at("in /etc/docker/daemon.json")
+                .note("the default since Docker 27"),
+            run("sudo systemctl restart docker").note("interrupts every container"),
         ],
     };
     Remedy::new("Let Docker translate the network's private IPv6 addresses", steps, verify)
         .disruptive()
-        .undo("put /etc/docker/daemon.json back as it was, then sudo systemctl restart docker")
+        .undo(say("put /etc/docker/daemon.json back as it was"))
+        .undo(run("sudo systemctl restart docker"))
 }

@@ -13,6 +13,7 @@ use crate::diagnose::{
     evidence::{Evidence, Seen},
     net_kinds::{AddressKind, address_kind},
     rules::{Found, Rule},
+    step::{HostName, Settle, command, entry, prose, quoted, run, say, word, write, write_all},
 };
 
 pub(in super::super) const RULE: Rule = Rule { codes: &[Code::V6InboundClosed], judge };
@@ -36,6 +37,7 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
         return;
     }
     let verify = evidence.verify();
+    let record = || entry![HostName::new(host), ".  AAAA  ", *away];
     let cause = Cause::new(
         Code::V6InboundClosed,
         Impact::Risk,
@@ -45,14 +47,17 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     .scope(Scope { family: Some(Family::V6), ..Scope::default() })
     .because([pds.id()])
     .because(evidence.address_answers(host).iter().filter(|seen| seen.body.addresses().contains(away)).map(Seen::id))
-    .settle("the same check from a machine with IPv6: pdsdoctor check")
+    .settle(Settle::text("the same check from a machine with IPv6:").and(evidence.measure_again(false)))
     .remedy(
         Remedy::new(
             "Remove the AAAA record until this machine has that address",
-            [format!("delete:  {host}.  AAAA  {away}"), format!("and the same AAAA of the wildcard *.{host}")],
+            [
+                write(record()).at("delete"),
+                say(prose!["and the same AAAA of the wildcard of ", quoted(host)]),
+            ],
             verify,
         )
-        .undo(format!("{host}.  AAAA  {away}")),
+        .undo(write(record()).at("add")),
     );
     found.cause(not_ours(evidence, cause, *away));
 }
@@ -106,12 +111,12 @@ fn not_ours(evidence: &Evidence<'_>, mut cause: Cause, published: IpAddr) -> Cau
     let remedy = Remedy::new(
         "Publish the address that this machine has",
         [
-            format!("{host}.  AAAA  {}     # and the same for *.{host}", address.addr),
-            "if it changes with the provider's prefix: a dynamic DNS client for IPv6, or no AAAA record".to_owned(),
+            write(entry![HostName::new(host), ".  AAAA  ", address.addr]).note("and the same for the wildcard"),
+            say("if it changes with the provider's prefix: a dynamic DNS client for IPv6, or no AAAA record"),
         ],
         evidence.verify(),
     )
-    .undo(format!("{host}.  AAAA  {published}"));
+    .undo(write(entry![HostName::new(host), ".  AAAA  ", published]));
     cause = cause.because([first.id()]).contrast(
         "the IPv6 address of the PDS",
         format!("DNS: {published}"),
@@ -135,36 +140,43 @@ fn not_listening(evidence: &Evidence<'_>, cause: Cause, listeners: Seen<'_, List
         USERLAND_PROXY => Remedy::new(
             format!("Publish port {port} for IPv6 too: Docker publishes it for IPv4 alone"),
             [
-                format!("in compose.yaml: ports: [\"{port}:{port}\"]     # without an address before it, or also \"[::]:{port}:{port}\""),
-                "in /etc/docker/daemon.json: no \"ip\": \"0.0.0.0\"".to_owned(),
-                "docker compose up -d".to_owned(),
+                write(entry!["ports: [\"", port, ":", port, "\"]"])
+                    .at("in compose.yaml")
+                    .note(prose!["without an address before it, or also \"[::]:", port, ":", port, "\""]),
+                say("in /etc/docker/daemon.json: no \"ip\": \"0.0.0.0\""),
+                run("docker compose up -d"),
             ],
             verify,
         )
         .disruptive()
-        .undo("put the address back before the port, then docker compose up -d"),
+        .undo(say("put the address back before the port"))
+        .undo(run("docker compose up -d")),
         "caddy" => Remedy::new(
             "Let Caddy listen on IPv6: it does unless it is told to listen on IPv4",
             [
                 // `bind 0.0.0.0` alone takes IPv6 too (Go's net.Listen): seen with Caddy 2.6.2.
-                "in the Caddyfile: remove the line \"bind\" or \"default_bind\" that names tcp4/ or an IPv4 address, or add [::] to it",
-                "caddy reload     # in the official install: sudo docker exec caddy caddy reload --config /etc/caddy/etc/caddy/Caddyfile",
+                say("in the Caddyfile: remove the line \"bind\" or \"default_bind\" that names tcp4/ or an IPv4 address, or add [::] to it"),
+                run("sudo systemctl reload caddy"),
+                run("sudo docker exec caddy caddy reload --config /etc/caddy/etc/caddy/Caddyfile")
+                    .note("in the official install"),
             ],
             verify,
         )
-        .undo("put the line back and reload"),
+        .undo(say("put the line back and reload")),
         "nginx" => Remedy::new(
             "Let nginx listen on IPv6",
             [
-                format!("in every server block of {}:  listen [::]:{port} ssl;  listen [::]:80;", evidence.name()),
-                "sudo nginx -t && sudo systemctl reload nginx".to_owned(),
+                write_all([entry!["listen [::]:", port, " ssl;"], entry!["listen [::]:80;"]])
+                    .at(prose!["in every server block of ", quoted(evidence.name())]),
+                run("sudo nginx -t && sudo systemctl reload nginx"),
             ],
             verify,
         )
-        .undo("remove the lines and reload"),
+        .undo(say("remove the lines and reload")),
         other => Remedy::new(
             format!("Let {other} listen on [::]:{port} too"),
-            [format!("sudo ss -ltnp 'sport = :{port}'     # must show [::]:{port} or *:{port}")],
+            [run(command!["sudo ss -ltnp", word!["sport = :", port]])
+                .note(prose!["must show [::]:", port, " or *:", port])],
             verify,
         ),
     };

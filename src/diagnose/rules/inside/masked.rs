@@ -8,12 +8,13 @@ use pdsdoctor_probes::{
 
 use super::{
     super::{Found, Rule},
-    remedies::{self, daemon_setting},
+    remedies::{self, COMPOSE_ANEW, daemon_setting},
 };
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Seen},
     net_kinds::{AddressKind, address_kind},
+    step::{run, say, write},
 };
 
 pub(in super::super) const RULE: Rule = Rule { codes: &[Code::V6ClientIpMasked], judge };
@@ -92,15 +93,15 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     let whole = Remedy::new(
         format!("Let {what} use the machine's own network, as the official compose file does with Caddy and the PDS"),
         [
-            "in compose.yaml, under that service, instead of ports: and networks:",
-            "    network_mode: host",
-            "the same for the PDS, or publish its port at 127.0.0.1 only; Caddy then finds it at 127.0.0.1",
-            "docker compose down && docker compose up -d",
+            write("    network_mode: host").at("in compose.yaml, under that service, instead of ports: and networks:"),
+            say("the same for the PDS, or publish its port at 127.0.0.1 only; Caddy then finds it at 127.0.0.1"),
+            run(COMPOSE_ANEW),
         ],
         evidence.verify(),
     )
     .disruptive()
-    .undo("put ports: and networks: back, then docker compose down && docker compose up -d");
+    .undo(say("put ports: and networks: back"))
+    .undo(run(COMPOSE_ANEW));
     cause = cause.remedy(whole).remedy(remedies::network_with_v6(
         evidence,
         "Or give that container's network IPv6, so that no proxy is needed",

@@ -13,6 +13,7 @@ use crate::diagnose::{
     inside::place_words,
     net_kinds::{AddressKind, address_kind},
     rules::{Found, Rule, list},
+    step::{HostName, Settle, command, run, say, word, write},
 };
 
 pub(in crate::diagnose) const RULE: Rule = Rule {
@@ -74,23 +75,27 @@ fn another_resolver(evidence: &Evidence<'_>, why: &str) -> Remedy {
         Remedy::new(
             format!("Give the PDS's container a resolver {why}"),
             [
-                "docker compose:  dns: [9.9.9.9, 1.1.1.1]     # in the service `pds`",
-                "sudo docker compose -f /pds/compose.yaml up -d",
+                write("dns: [9.9.9.9, 1.1.1.1]").at("in /pds/compose.yaml, in the PDS's service"),
+                run("sudo docker compose -f /pds/compose.yaml up -d"),
             ],
             evidence.verify(),
         )
         .disruptive()
-        .undo("remove the line and run `docker compose up -d` again")
+        .undo(say("remove the line"))
+        .undo(run("sudo docker compose -f /pds/compose.yaml up -d"))
     } else {
         Remedy::new(
             format!("Give this machine a resolver {why}"),
             [
-                "systemd-resolved:  DNS=9.9.9.9 1.1.1.1     # in /etc/systemd/resolved.conf, then: sudo systemctl restart systemd-resolved",
-                "otherwise:  nameserver 9.9.9.9     # in /etc/resolv.conf, or in what writes it (NetworkManager, dhcpcd, the router's DHCP)",
+                write("DNS=9.9.9.9 1.1.1.1").at("with systemd-resolved, in /etc/systemd/resolved.conf"),
+                run("sudo systemctl restart systemd-resolved").note("with systemd-resolved"),
+                write("nameserver 9.9.9.9").at(
+                    "otherwise, in /etc/resolv.conf, or in what writes it (NetworkManager, dhcpcd, the router's DHCP)",
+                ),
             ],
             evidence.verify(),
         )
-        .undo("put the old name server back")
+        .undo(say("put the old name server back"))
     }
 }
 
@@ -130,7 +135,8 @@ fn dead(evidence: &Evidence<'_>, place: &Vantage) -> Option<Cause> {
             format!("{}: {}", place_words(place), list(&how)),
             format!("{}, from {}: found", place_words(&seen.fact.vantage), seen.body.server.ip()),
         ),
-        None => cause.settle("the same names at another resolver, from here: dig plc.directory @9.9.9.9"),
+        None => cause
+            .settle(Settle::text("the same names at another resolver, from here:").and("dig plc.directory @9.9.9.9")),
     };
     Some(cause.remedy(another_resolver(evidence, "that answers")))
 }
@@ -196,7 +202,11 @@ fn flaky(evidence: &Evidence<'_>, place: &Vantage) -> Option<Cause> {
                 others.len()
             ),
         ),
-        None => cause.settle(format!("a few times: dig +tries=1 {name} @{server}, and the same at another resolver")),
+        None => cause.settle(
+            Settle::text("a few times:")
+                .and(command!["dig +tries=1", HostName::new(name), word!["@", server]])
+                .then(", and the same at another resolver"),
+        ),
     };
     Some(cause.remedy(another_resolver(evidence, "that answers every time")))
 }
@@ -307,7 +317,11 @@ fn split(evidence: &Evidence<'_>, place: &Vantage, found: &mut Found) {
                 format!("{}: {addr}", first.body.server.ip()),
                 format!("{}: {}", seen.body.server.ip(), list(seen.body.addresses())),
             ),
-            None => cause.settle(format!("dig {host} @9.9.9.9, beside dig {host} @{}", first.body.server.ip())),
+            None => cause.settle(Settle::run(command!["dig", HostName::new(host), "@9.9.9.9"]).and(command![
+                "dig",
+                HostName::new(host),
+                word!["@", first.body.server.ip()]
+            ])),
         };
         let mut remedy = another_resolver(evidence, "with the public view");
         if kind == AddressKind::Nat64 {

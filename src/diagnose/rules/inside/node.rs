@@ -18,6 +18,7 @@ use crate::diagnose::{
     node_model::{AttemptEnd, Path, Prediction, Remedy, ResultOrder},
     rules::{Found, Rule, list},
     situation::{self, Measured, NEAR_MS, Observed, Reading, Story, outcome_words},
+    step::Settle,
 };
 
 pub(in crate::diagnose::rules) const RULE: Rule = Rule {
@@ -213,8 +214,9 @@ fn cause(evidence: &Evidence<'_>, story: &Story<'_>, mechanism: &Mechanism, seen
         }
     }
     if cause.confidence != Confidence::Confirmed && cause.settle.is_none() {
-        cause =
-            cause.settle(format!("the PDS's own Node, with and without the remedy: {} --with-node", evidence.verify()));
+        cause = cause.settle(
+            Settle::text("the PDS's own Node, with and without the remedy:").and(evidence.verify().with("--with-node")),
+        );
     }
     let fare = Fare { story, reading, would: &would, experiment: &seen.experiment };
     cause.remedies.extend(remedies(evidence, &fare, code));

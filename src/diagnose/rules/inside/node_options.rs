@@ -6,13 +6,14 @@ use pdsdoctor_probes::{
     text::Text,
 };
 
-use super::node_words::Service;
+use super::node_words::{Service, flags};
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Seen},
     node_model::{Options, Release},
     rules::{Found, Rule, list},
     situation::{self, Story, outcome_words},
+    step::{ContainerName, Step, command, entry, run, run_or, say, word, write},
 };
 
 pub(in crate::diagnose::rules) const RULE: Rule = Rule { codes: &[Code::NodeOptionsNotApplied], judge };
@@ -217,28 +218,33 @@ fn in_effect(process: &ProcessFact) -> String {
 fn remedy(evidence: &Evidence<'_>, process: &ProcessFact, meant: &Meant) -> Remedy {
     let service = Service::of(evidence, process);
     let verify = evidence.verify();
-    let value = meant.options.written();
+    let value = flags(&meant.options);
+    let line = || write(entry!["NODE_OPTIONS=", value.as_slice()]);
     let set = service.set(Some(&meant.options), String::new(), &verify);
-    let steps = set.map_or_else(|| vec![format!("NODE_OPTIONS={value}")], |remedy| remedy.steps);
+    let steps = set.map_or_else(|| vec![line()], |remedy| remedy.steps);
     let (title, steps) = match meant.fix {
         Fix::Quotes => ("Write the flags without single quotes, and make the process anew".to_owned(), steps),
         Fix::Restart => {
-            let restart = steps.into_iter().skip_while(|step| step.contains("NODE_OPTIONS")).collect();
+            // The setting is there; what comes after it makes it count.
+            let setting = steps.iter().rposition(|step| matches!(step, Step::Write { .. }));
+            let restart = steps.into_iter().skip(setting.map_or(0, |at| at + 1)).collect();
             (format!("Start the PDS anew, so that it reads {}", meant.place), restart)
         }
         Fix::Overwritten => (
             "Find what sets NODE_OPTIONS after the container's start: its entrypoint, or a script that starts Node"
                 .to_owned(),
             vec![
-                format!(
-                    "sudo tr '\\0' '\\n' < /proc/{}/environ | grep ^NODE_OPTIONS     # what is in effect",
-                    process.pid
-                ),
-                format!("NODE_OPTIONS={value}     # is what it should be there"),
+                run(command![
+                    "sudo cat",
+                    word!["/proc/", process.pid, "/environ"],
+                    "| tr '\\0' '\\n' | grep ^NODE_OPTIONS"
+                ])
+                .note("what is in effect"),
+                line().note("is what it should be there"),
             ],
         ),
     };
-    Remedy::new(title, steps, verify).disruptive().undo("the PDS keeps its old settings until it is started anew")
+    Remedy::new(title, steps, verify).disruptive().undo(say("the PDS keeps its old settings until it is started anew"))
 }
 
 /// A container that ends at once, because Node does not know what is in its `NODE_OPTIONS`.
@@ -260,8 +266,12 @@ fn refused(evidence: &Evidence<'_>, container: Seen<'_, ContainerFact>) -> Optio
                 Remedy::new(
                     "Take the flag out that this Node does not know",
                     [
-                        format!("sudo docker logs --tail 5 {}     # names the flag", body.name),
-                        "the attempt timeout needs Node 20.13 or 22.1; ipv6first likewise".to_owned(),
+                        run_or(
+                            command!["sudo docker logs --tail 5", ContainerName::new(&body.name)],
+                            "see the last lines of the container's log",
+                        )
+                        .note("names the flag"),
+                        say("the attempt timeout needs Node 20.13 or 22.1; ipv6first likewise"),
                     ],
                     evidence.verify(),
                 )

@@ -9,6 +9,7 @@ use crate::diagnose::{
     evidence::{Evidence, Seen},
     node_model::Release,
     rules::{Found, Rule},
+    step::{run, say, write},
 };
 
 pub(in crate::diagnose::rules) const RULE: Rule = Rule { codes: &[Code::VerNodeCrashesPds], judge };
@@ -75,16 +76,16 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
             .because([container.id()])
             .saw(format!("the container {} was restarted {} times", container.body.name, container.body.restarts));
     }
-    let official = "the official image: sudo pdsadmin update     # or pin an image with Node before 24.19";
+    let official = run("sudo pdsadmin update").note("the official image; or pin an image with Node before 24.19");
     found.cause(
         cause.remedy(
             Remedy::new(
                 "Run the PDS on a Node before 24.19, or with better-sqlite3 13 or newer",
-                [official, "an image of your own: FROM node:24.18-alpine"],
+                [official, write("FROM node:24.18-alpine").at("an image of your own")],
                 "sudo docker inspect -f '{{.RestartCount}} {{.State.ExitCode}}' pds",
             )
             .disruptive()
-            .undo("go back to the image that was used before"),
+            .undo(say("go back to the image that was used before")),
         ),
     );
 }

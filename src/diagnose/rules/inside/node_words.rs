@@ -12,6 +12,9 @@ use crate::diagnose::{
     node_model::{self, Candidate, Options, Path, Prediction},
     rules::list,
     situation::{Reading, Story, outcome_words},
+    step::{
+        Command, HostName, NodeFlag, Step, UnitName, command, entry, prose, quoted, run, run_or, say, write, write_all,
+    },
 };
 
 /// How Node fares.
@@ -60,13 +63,17 @@ pub(super) fn remedies(evidence: &Evidence<'_>, fare: &Fare<'_, '_>, code: Code)
     }
     if code == Code::NodeHeLostSyn {
         let lossy = fare.would.attempts.first().map_or_else(|| story.host.clone(), |first| first.address.to_string());
-        all.push(Remedy::new("Find where packets get lost", [format!("mtr -rwc 100 {lossy}")], verify.clone()));
+        all.push(Remedy::new(
+            "Find where packets get lost",
+            [run(command!["mtr -rwc 100", HostName::new(&lossy)])],
+            verify.clone(),
+        ));
     }
     if all.is_empty() {
         let release = fare.reading.runtime.release;
         let why =
             format!("Update Node (here {release}), which does not know a timer for attempts: 20.13, 22.1 or newer");
-        all.push(Remedy::new(why, ["the official image: sudo pdsadmin update"], verify).disruptive());
+        all.push(Remedy::new(why, [run("sudo pdsadmin update").note("the official image")], verify).disruptive());
     }
     all
 }
@@ -80,18 +87,19 @@ fn then(candidate: &Candidate) -> String {
     candidate.prediction.as_ref().map_or_else(String::new, |after| format!(": then it {}", outcome_words(after)))
 }
 
-fn repair(story: &Story<'_>, then: &str, verify: &str) -> Remedy {
-    let enter = match story.at {
-        pdsdoctor_probes::fact::Vantage::Here => "sudo ".to_owned(),
-        _ => format!("sudo nsenter -t {} -n ", story.process.body.pid),
+fn repair(story: &Story<'_>, then: &str, verify: &Command) -> Remedy {
+    let look = |what: &'static str| match story.at {
+        pdsdoctor_probes::fact::Vantage::Here => run(what),
+        _ => run(command!["sudo nsenter -t", story.process.body.pid, "-n", what]),
     };
     Remedy::new(
         format!("Repair IPv6 where the PDS is{then}"),
         [
-            format!("{enter}ip -6 addr show scope global; {enter}ip -6 route show default     # what is missing?"),
-            "if a cause that begins with v6- stands beside this one, its remedy is the repair".to_owned(),
+            look("ip -6 addr show scope global"),
+            look("ip -6 route show default").note("what is missing?"),
+            say("if a cause that begins with v6- stands beside this one, its remedy is the repair"),
         ],
-        verify,
+        verify.clone(),
     )
 }
 
@@ -114,16 +122,16 @@ impl<'a> Service<'a> {
     }
 
     /// The flags that are there already and stay, and whether some of them had values that are not kept.
-    fn kept(&self) -> (Vec<String>, bool) {
+    fn kept(&self) -> (Vec<NodeFlag>, bool) {
         let plain = |flag: &&str| !flag.starts_with('\'') && *flag != "?";
         let network = ["network-family-autoselection", "dns-result-order"];
         let others = self.process.node_options.iter().map(|flag| flag.as_str()).filter(plain);
-        let kept: Vec<String> =
-            others.filter(|flag| !network.iter().any(|name| flag.contains(name))).map(str::to_owned).collect();
+        let kept: Vec<&str> = others.filter(|flag| !network.iter().any(|name| flag.contains(name))).collect();
+        let flags: Vec<NodeFlag> = kept.iter().filter_map(|flag| NodeFlag::new(flag)).collect();
         // These take no value; what others had was left out, unless it was a number.
-        let whole = |flag: &String| flag.contains('=') || WITHOUT_VALUE.contains(&flag.as_str());
-        let hidden = kept.iter().any(|flag| !whole(flag));
-        (kept, hidden)
+        let whole = |flag: &NodeFlag| flag.as_str().contains('=') || WITHOUT_VALUE.contains(&flag.as_str());
+        let hidden = flags.len() < kept.len() || !flags.iter().all(whole);
+        (flags, hidden)
     }
 
     /// Network flags on the command line, which win over the variable.
@@ -133,97 +141,118 @@ impl<'a> Service<'a> {
     }
 
     /// Setting flags, where this PDS has its settings.
-    pub(super) fn set(&self, options: Option<&Options>, title: String, verify: &str) -> Option<Remedy> {
+    pub(super) fn set(&self, options: Option<&Options>, title: String, verify: &Command) -> Option<Remedy> {
         let (kept, hidden) = self.kept();
-        let new = options?.written();
-        let value = if hidden || kept.is_empty() { new } else { format!("{} {new}", kept.join(" ")) };
+        let mut value = if hidden { Vec::new() } else { kept.clone() };
+        value.extend(flags(options?));
         let mut steps = Vec::new();
         if hidden {
-            steps.push(format!(
-                "NODE_OPTIONS has other flags already ({}), some with values that are not shown here: keep them, and add:",
-                list(&kept)
-            ));
+            steps.push(say(prose![
+                "NODE_OPTIONS has other flags already (",
+                quoted(&list(&kept)),
+                "), some with values that are not shown here: keep them, and add:"
+            ]));
         }
         let winning = self.winning();
         if !winning.is_empty() {
-            steps.push(format!("take {} off the PDS's command line: it wins over NODE_OPTIONS", list(&winning)));
+            steps.push(say(prose![
+                "take ",
+                quoted(&list(&winning)),
+                " off the PDS's command line: it wins over NODE_OPTIONS"
+            ]));
         }
         steps.extend(self.place(&value));
         let undo = if self.process.node_options.is_empty() {
-            "take the setting out again, and restart in the same way".to_owned()
+            say("take the setting out again, and restart in the same way")
         } else {
-            format!(
-                "put NODE_OPTIONS back to what it was ({}), and restart in the same way",
-                list(&self.process.node_options)
-            )
+            say(prose![
+                "put NODE_OPTIONS back to what it was (",
+                quoted(&list(&self.process.node_options)),
+                "), and restart in the same way"
+            ])
         };
-        Some(Remedy::new(title, steps, verify).disruptive().undo(undo))
+        Some(Remedy::new(title, steps, verify.clone()).disruptive().undo(undo))
     }
 
     /// How the variable gets this value.
-    pub(super) fn place(&self, value: &str) -> Vec<String> {
-        let engine = if self.process.confinement.kind == ConfinementKind::Podman { "podman" } else { "docker" };
+    pub(super) fn place(&self, value: &[NodeFlag]) -> Vec<Step> {
+        let set = |before: &'static str, behind: &'static str| write(entry![before, value, behind]);
         match self.process.confinement.kind {
             _ if self.is_official() => vec![
-                format!("NODE_OPTIONS={value}     # a line of /pds/pds.env, without quotes"),
-                "sudo systemctl restart pds".to_owned(),
+                set("NODE_OPTIONS=", "").note("a line of /pds/pds.env, without quotes"),
+                run("sudo systemctl restart pds"),
             ],
             ConfinementKind::Docker | ConfinementKind::Podman => vec![
-                format!("environment: {{ NODE_OPTIONS: \"{value}\" }}     # for the PDS's service in the compose file"),
-                format!("{engine} compose up -d --force-recreate     # a plain restart keeps the old environment"),
+                set("environment: { NODE_OPTIONS: \"", "\" }").note("for the PDS's service in the compose file"),
+                run(match self.process.confinement.kind {
+                    ConfinementKind::Podman => "podman compose up -d --force-recreate",
+                    _ => "docker compose up -d --force-recreate",
+                })
+                .note("a plain restart keeps the old environment"),
             ],
             ConfinementKind::Systemd => {
-                let unit = self.process.confinement.id.as_deref().unwrap_or("pds.service");
+                let unit = || UnitName::new(self.process.confinement.id.as_deref().unwrap_or("pds.service"));
                 vec![
-                    format!("sudo systemctl edit {unit}     # add the two lines that follow"),
-                    "[Service]".to_owned(),
-                    format!("Environment=\"NODE_OPTIONS={value}\""),
-                    format!("sudo systemctl restart {unit}"),
+                    run_or(
+                        command!["sudo systemctl edit", unit()],
+                        "open the settings of the PDS's service (systemctl edit, with its name)",
+                    )
+                    .note("add the two lines that follow"),
+                    write_all([entry!["[Service]"], entry!["Environment=\"NODE_OPTIONS=", value, "\""]]),
+                    run_or(command!["sudo systemctl restart", unit()], "restart the PDS's service"),
                 ]
             }
             ConfinementKind::Kubernetes => vec![
-                format!(
-                    "env: [{{ name: NODE_OPTIONS, value: \"{value}\" }}]     # of the PDS's container, in the pod's template"
-                ),
-                "kubectl apply -f …     # the pod is made anew".to_owned(),
+                set("env: [{ name: NODE_OPTIONS, value: \"", "\" }]")
+                    .note("of the PDS's container, in the pod's template"),
+                run("kubectl apply -f FILE").note("FILE has that template; the pod is made anew"),
             ],
             ConfinementKind::OtherContainer => vec![
-                format!("NODE_OPTIONS={value}     # in the environment that the PDS's container is made with"),
-                "make the container anew: a plain restart keeps the old environment".to_owned(),
+                set("NODE_OPTIONS=", "").note("in the environment that the PDS's container is made with"),
+                say("make the container anew: a plain restart keeps the old environment"),
             ],
             ConfinementKind::None => vec![
-                format!("export NODE_OPTIONS=\"{value}\"     # where the PDS is started"),
-                "stop the PDS and start it again".to_owned(),
+                set("export NODE_OPTIONS=\"", "\"").note("where the PDS is started"),
+                say("stop the PDS and start it again"),
             ],
         }
     }
 
-    fn remove_ipv6(&self, then: &str, verify: &str) -> Remedy {
+    fn remove_ipv6(&self, then: &str, verify: &Command) -> Remedy {
         let title = format!("Or take IPv6 away from the PDS, the loopback included{then}");
         let own_network = self.process.own_network == Some(true) && self.container.is_some();
         if own_network {
             return Remedy::new(
                 title,
                 [
-                    "sysctls: { net.ipv6.conf.all.disable_ipv6: 1 }     # for the PDS's service in the compose file",
-                    "docker compose up -d --force-recreate",
+                    write("sysctls: { net.ipv6.conf.all.disable_ipv6: 1 }")
+                        .note("for the PDS's service in the compose file"),
+                    run("docker compose up -d --force-recreate"),
                 ],
-                verify,
+                verify.clone(),
             )
             .disruptive()
-            .undo("take the line out and make the container anew");
+            .undo(say("take the line out"))
+            .undo(run("docker compose up -d --force-recreate"));
         }
         Remedy::new(
             title,
             [
-                "echo 'net.ipv6.conf.all.disable_ipv6 = 1' | sudo tee /etc/sysctl.d/90-no-ipv6.conf     # the whole machine",
-                "sudo sysctl --system",
+                run("echo 'net.ipv6.conf.all.disable_ipv6 = 1' | sudo tee /etc/sysctl.d/90-no-ipv6.conf")
+                    .note("the whole machine"),
+                run("sudo sysctl --system"),
             ],
-            verify,
+            verify.clone(),
         )
         .disruptive()
-        .undo("sudo rm /etc/sysctl.d/90-no-ipv6.conf && sudo sysctl -w net.ipv6.conf.all.disable_ipv6=0, then set the network up anew")
+        .undo(run("sudo rm /etc/sysctl.d/90-no-ipv6.conf && sudo sysctl -w net.ipv6.conf.all.disable_ipv6=0"))
+        .undo(say("then set the network up anew"))
     }
+}
+
+/// Flags as they are written.
+pub(super) fn flags(options: &Options) -> Vec<NodeFlag> {
+    options.written().split(' ').filter_map(NodeFlag::new).collect()
 }
 
 /// Flags of `NODE_OPTIONS` that are whole without a value (doc/api/cli.md).

@@ -14,6 +14,7 @@ use crate::diagnose::{
     evidence::{Evidence, Seen},
     inside::place_words,
     rules::{Found, Rule, list},
+    step::{Settle, command, entry, run, say, write},
 };
 
 pub(in crate::diagnose) const RULE: Rule = Rule { codes: &[Code::MtuContainerOverTunnel], judge };
@@ -96,7 +97,7 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
         );
     }
     if confidence < Confidence::Confirmed {
-        cause = cause.settle("ping -M do -s 1372 1.1.1.1, and then less, until it answers");
+        cause = cause.settle(Settle::run("ping -M do -s 1372 1.1.1.1").then(", and then less, until it answers"));
     }
     let mtu = sizes.filter(|_| larger).map_or(TUNNEL_MTU, |(_, outer)| outer);
     for remedy in remedies(evidence, mtu, place == Vantage::Here) {
@@ -113,28 +114,31 @@ fn hangs(seen: &Seen<'_, TlsFact>) -> bool {
 
 fn remedies(evidence: &Evidence<'_>, mtu: u32, is_machine: bool) -> Vec<Remedy> {
     let chain = if is_machine { "OUTPUT" } else { "FORWARD" };
-    let rule = format!("{chain} -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --set-mss {}", mtu.saturating_sub(40));
+    // Headers of IPv4 and TCP take 40 bytes.
+    let segment = mtu.saturating_sub(40);
+    let rule = |what: &'static str| {
+        let clamp = "-p tcp --tcp-flags SYN,RST SYN -j TCPMSS --set-mss";
+        run(command!["sudo iptables -t mangle", what, chain, clamp, segment])
+    };
     let clamp = Remedy::new(
         "Tell the servers in every connection to send smaller packets",
-        [
-            format!("sudo iptables -t mangle -A {rule}"),
-            "to keep it over a boot: iptables-persistent, or the firewall you use".to_owned(),
-        ],
+        [rule("-A"), say("to keep it over a boot: iptables-persistent, or the firewall you use")],
         evidence.verify(),
     )
-    .undo(format!("sudo iptables -t mangle -D {rule}"));
+    .undo(rule("-D"));
     if is_machine {
         return vec![clamp];
     }
     let network = Remedy::new(
         format!("Give the container's network packets of at most {mtu} bytes"),
         [
-            format!("docker compose:  networks: {{ default: {{ driver_opts: {{ com.docker.network.driver.mtu: {mtu} }} }} }}"),
-            "sudo docker compose -f /pds/compose.yaml down && sudo docker compose -f /pds/compose.yaml up -d".to_owned(),
+            write(entry!["networks: { default: { driver_opts: { com.docker.network.driver.mtu: ", mtu, " } } }"])
+                .at("in compose.yaml"),
+            run("sudo docker compose -f /pds/compose.yaml down && sudo docker compose -f /pds/compose.yaml up -d"),
         ],
         evidence.verify(),
     )
     .disruptive()
-    .undo("remove the option, then down and up again");
+    .undo(say("remove the option, then down and up again"));
     vec![network, clamp]
 }

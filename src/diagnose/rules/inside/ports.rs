@@ -14,7 +14,7 @@ use crate::diagnose::{
     evidence::{Evidence, Seen},
     inside::place_words,
     rules::{Found, Rule, list},
-    words::shell_word,
+    step::{Settle, command, entry, prose, quoted, run, run_or, say, word, write},
 };
 
 pub(in crate::diagnose) const RULE: Rule = Rule { codes: &[Code::Port2583Vs3000, Code::PortTaken], judge };
@@ -107,24 +107,29 @@ fn wrong_port(evidence: &Evidence<'_>) -> Option<Cause> {
             format!("port {other}: nobody listens"),
             format!("port {port}: the PDS answers"),
         ),
-        None => cause.settle(format!("curl -s http://127.0.0.1:{port}/xrpc/_health, where the PDS runs")),
+        None => cause.settle(
+            Settle::run(command!["curl -s", word!["http://127.0.0.1:", port, "/xrpc/_health"]])
+                .then(", where the PDS runs"),
+        ),
     };
     Some(
         cause
             .remedy(
                 Remedy::new(
                     format!("Let the PDS listen at {other}"),
-                    [format!("PDS_PORT={other}     # in /pds/pds.env"), "sudo systemctl restart pds".to_owned()],
+                    [write(entry!["PDS_PORT=", other]).note("in /pds/pds.env"), run("sudo systemctl restart pds")],
                     evidence.verify(),
                 )
                 .disruptive()
-                .undo("remove the line and restart"),
+                .undo(say("remove the line and restart")),
             )
             .remedy(Remedy::new(
                 format!("Or let the proxy ask at {port}"),
                 [
-                    format!("Caddyfile:  reverse_proxy http://localhost:{port}     # then: sudo docker restart caddy"),
-                    format!("nginx:  proxy_pass http://127.0.0.1:{port};     # then: sudo nginx -s reload"),
+                    write(entry!["reverse_proxy http://localhost:", port]).at("Caddyfile"),
+                    run("sudo docker restart caddy").note("Caddy of the official install"),
+                    write(entry!["proxy_pass http://127.0.0.1:", port, ";"]).at("nginx"),
+                    run("sudo nginx -s reload").note("nginx"),
                 ],
                 evidence.verify(),
             )),
@@ -160,6 +165,10 @@ fn taken(evidence: &Evidence<'_>) -> Option<Cause> {
         return None;
     }
     let confidence = if others.is_empty() { Confidence::Likely } else { Confidence::Confirmed };
+    // A program's name is no unit's; these are installed as units of their own name.
+    let unit = || SERVICES.iter().find(|name| **name == owner.program.as_str()).copied();
+    let stop = unit().and_then(|unit| command!["sudo systemctl disable --now", unit]);
+    let start = unit().and_then(|unit| command!["sudo systemctl enable --now", unit]);
     let mut cause = Cause::new(
         Code::PortTaken,
         Impact::Broken,
@@ -186,17 +195,18 @@ fn taken(evidence: &Evidence<'_>) -> Option<Cause> {
             Remedy::new(
                 format!("Free the port of {}, or let it pass the PDS's name on", owner.program),
                 [
-                    "sudo ss -ltnp 'sport = :443 or sport = :80'".to_owned(),
-                    format!(
-                        "sudo systemctl disable --now {}     # if nothing else needs it",
-                        shell_word(&owner.program)
-                    ),
-                    "sudo docker restart caddy".to_owned(),
+                    run("sudo ss -ltnp 'sport = :443 or sport = :80'"),
+                    run_or(
+                        stop.clone(),
+                        prose!["stop the service that starts ", quoted(&owner.program), ", if nothing else needs it"],
+                    )
+                    .note("if nothing else needs it"),
+                    run("sudo docker restart caddy"),
                 ],
                 evidence.verify(),
             )
             .disruptive()
-            .undo(format!("sudo systemctl enable --now {}", shell_word(&owner.program))),
+            .undo(run_or(start, "start that service again")),
         ),
     )
 }
@@ -207,6 +217,10 @@ fn words(seen: &HttpFact) -> String {
         (None, status) => format!("HTTP {}", status.unwrap_or(0)),
     }
 }
+
+/// Programs that distributions start by a unit of the same name (Debian, Fedora, Arch).
+const SERVICES: &[&str] =
+    &["caddy", "nginx", "traefik", "haproxy", "apache2", "httpd", "lighttpd", "varnish", "envoy", "sslh"];
 
 /// Web servers with a listener on this machine, other than the holder of port 443.
 fn waiting_proxies(evidence: &Evidence<'_>, holder: &str) -> BTreeSet<String> {

@@ -1,7 +1,7 @@
 //! A PDS that is well on its own machine, and whose public name does not answer there: an address that is
 //! no longer this connection's, a provider that lets nobody in, or a router that does not lead back.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use pdsdoctor_probes::{
     fact::{FactId, Family, Vantage},
@@ -15,7 +15,7 @@ use crate::diagnose::{
     evidence::{Evidence, Line, Seen},
     net_kinds::{AddressKind, address_kind},
     rules::{Found, Rule, list},
-    words::shell_word,
+    step::{HostName, Settle, Url, command, entry, prose, quoted, run, say, word, write},
 };
 
 pub(in crate::diagnose) const RULE: Rule =
@@ -85,13 +85,13 @@ fn closed_to_others(evidence: &Evidence<'_>) -> Option<Cause> {
     .because(line.ids())
     .because([seen.id()])
     .because(listener.map(|seen| seen.id()))
-    .settle(format!("from another network: curl -sv https://{host}/xrpc/_health"));
+    .settle(Settle::text("from another network:").and(command!["curl -sv", health(host)]));
     Some(looked_twice(cause, evidence, "the PDS answers").remedy(Remedy::new(
         "Open TCP 443 and 80 from the internet",
         [
-            "in the cloud console: allow inbound TCP 80 and 443 in the security group (and in the subnet's list)",
-            "sudo nft list ruleset | grep -iE 'drop|reject'     # and this machine's own firewall",
-            "sudo ufw allow 80,443/tcp     # or the firewall you use",
+            say("in the cloud console: allow inbound TCP 80 and 443 in the security group (and in the subnet's list)"),
+            run("sudo nft list ruleset | grep -iE 'drop|reject'").note("and this machine's own firewall"),
+            run("sudo ufw allow 80,443/tcp").note("or the firewall you use"),
         ],
         evidence.verify(),
     )))
@@ -179,20 +179,21 @@ fn stale(evidence: &Evidence<'_>, case: &Case<'_>) -> Option<Cause> {
             format!("DNS: {} ({})", away_words(case), how(first)),
             format!("this machine, as the world sees it: {now}"),
         )
-        .settle(format!(
-            "after the record is changed: curl -sS https://{}/xrpc/_health from another network",
-            case.host
-        ))
+        .settle(
+            Settle::text("after the record is changed:")
+                .and(command!["curl -sS", health(case.host)])
+                .then("from another network"),
+        )
         .remedy(
             Remedy::new(
                 format!("Point {} to {now}, and let a program keep it so", case.host),
                 [
-                    format!("at your DNS provider:  {}. 300 A {now}     # also *.{}", case.host, case.host),
-                    "sudo apt install ddclient     # or the router's own dynamic DNS".to_owned(),
+                    write(entry![HostName::new(case.host), ".  A  ", now]).note("also of the wildcard"),
+                    run("sudo apt install ddclient").note("or the router's own dynamic DNS"),
                 ],
                 evidence.verify(),
             )
-            .undo(format!("the old record:  {}. A {}", case.host, away_words(case))),
+            .undo(say(prose!["put the old record back: ", quoted(&away_words(case))])),
         ),
     )
 }
@@ -227,14 +228,14 @@ fn shared(evidence: &Evidence<'_>, case: &Case<'_>) -> Option<Cause> {
         .settle("the address on the router's own status page: in 100.64.0.0/10, or not the one that icanhazip.com shows")
         .remedy(Remedy::new(
             "Ask the provider for a public IPv4 address of your own",
-            ["many give one on request; until then nothing on this machine or the router helps by IPv4"],
+            [say("many give one on request; until then nothing on this machine or the router helps by IPv4")],
             evidence.verify(),
         ))
         .remedy(Remedy::new(
             "Or put a server with a public address before it",
             [
-                "a small VPS with WireGuard to this machine, that passes TCP 80 and 443 on",
-                "or publish only an AAAA record here and an A record of such a front",
+                say("a small VPS with WireGuard to this machine, that passes TCP 80 and 443 on"),
+                say("or publish only an AAAA record here and an A record of such a front"),
             ],
             evidence.verify(),
         )),
@@ -287,19 +288,24 @@ fn hairpin(evidence: &Evidence<'_>, case: &Case<'_>) -> Option<Cause> {
         ));
     let home = Remedy::new(
         "Let the name lead to this machine itself, here only",
-        [format!("echo {} | sudo tee -a /etc/hosts", shell_word(&format!("{} {host}", own_address(evidence))))],
+        [run(command!["echo", word![own_address(evidence), " ", HostName::new(host)], "| sudo tee -a /etc/hosts"])],
         evidence.verify(),
     );
     let router = Remedy::new(
         "Or switch on NAT loopback (hairpin NAT) in the router",
-        ["in the router's settings: NAT loopback, NAT reflection or hairpin NAT"],
+        [say("in the router's settings: NAT loopback, NAT reflection or hairpin NAT")],
         evidence.verify(),
     );
-    Some(looked_twice(cause, evidence, &how).remedy(home.undo("remove the line from /etc/hosts")).remedy(router))
+    Some(looked_twice(cause, evidence, &how).remedy(home.undo(say("remove the line from /etc/hosts"))).remedy(router))
 }
 
 /// The address with which this machine goes out.
-fn own_address(evidence: &Evidence<'_>) -> String {
+fn own_address(evidence: &Evidence<'_>) -> IpAddr {
     let way = evidence.inside().way_out(&Vantage::Here, Family::V4);
-    way.and_then(|seen| seen.body.source).map_or_else(|| "127.0.0.1".to_owned(), |addr| addr.to_string())
+    way.and_then(|seen| seen.body.source).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+}
+
+/// The PDS's health at its public name.
+fn health(host: &str) -> Option<Url> {
+    Url::at("https", host, None, "/xrpc/_health")
 }

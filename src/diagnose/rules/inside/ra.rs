@@ -19,6 +19,7 @@ use crate::diagnose::{
     evidence::Evidence,
     inside::{Fate, Inside, fate},
     par_stage::{FetchFailure, Stage},
+    step::{InterfaceName, Settle, command},
 };
 
 pub(in super::super) const RULE: Rule = Rule {
@@ -151,10 +152,10 @@ fn ignored_by_kernel(evidence: &Evidence<'_>, uplink: &Uplink<'_>) -> Option<Cau
             {
                 cause = cause.saw(words).because(ids);
             }
-            cause.settle(format!(
-                "{}, which listens for the router's advertisements at {name}",
-                remedies::verify(evidence)
-            ))
+            cause.settle(
+                Settle::run(remedies::verify(evidence))
+                    .then(format!(", which listens for the router's advertisements at {name}")),
+            )
         }
     };
     Some(with_remedies(cause, evidence, uplink))
@@ -198,10 +199,10 @@ fn ignored_by_networkd(evidence: &Evidence<'_>, uplink: &Uplink<'_>) -> Option<C
     );
     let cause = match alone {
         Some(_) => cause.saw("nothing else here switches forwarding on"),
-        None => spoken(cause, evidence, uplink).settle(format!(
-            "networkctl status {}; grep -ri -e forward -e masquerade -e acceptra /etc/systemd/network* /run/systemd/network",
-            remedies::plain(name)
-        )),
+        None => spoken(cause, evidence, uplink).settle(
+            Settle::run(command!["networkctl status", InterfaceName::new(name)])
+                .and("grep -ri -e forward -e masquerade -e acceptra /etc/systemd/network* /run/systemd/network"),
+        ),
     };
     Some(with_remedies(cause, evidence, uplink))
 }

@@ -7,10 +7,15 @@ use pdsdoctor_probes::{
 
 use super::{
     ra::scope,
-    remedies::{self, key, plain},
+    remedies::{self, Key},
     uplink::{Heard, Uplink, forwarder, offer},
 };
-use crate::diagnose::{Cause, Code, Confidence, Impact, Remedy, evidence::Evidence, inside::Inside};
+use crate::diagnose::{
+    Cause, Code, Confidence, Impact, Remedy,
+    evidence::Evidence,
+    inside::Inside,
+    step::{InterfaceName, Settle, command, entry, run, say, write_all},
+};
 
 /// A router that keeps to the defaults of RFC 4861, section 6.2.1, says every 600 s at the latest
 /// (MaxRtrAdvInterval) that it is there for 1800 s (AdvDefaultLifetime, three times as much): what is
@@ -98,25 +103,26 @@ pub(super) fn not_applied(evidence: &Evidence<'_>, uplink: &Uplink<'_>) -> Optio
 
 /// A unit that sets it when the interface and the programs that forward are there.
 fn after_the_interface(evidence: &Evidence<'_>, interface: &str) -> Remedy {
-    let key = key(interface, "accept_ra");
-    let unit = "/etc/systemd/system/accept-ra.service";
+    let key = Key::accept_ra(interface);
     Remedy::new(
         format!("Set accept_ra of {interface} again once the interface is there, at every boot"),
         [
-            format!("sudo sysctl -w {key}=2"),
-            format!("in {unit}:"),
-            "    [Unit]".to_owned(),
-            "    After=network.target docker.service".to_owned(),
-            "    [Service]".to_owned(),
-            "    Type=oneshot".to_owned(),
-            format!("    ExecStart=/usr/sbin/sysctl -w {key}=2"),
-            "    [Install]".to_owned(),
-            "    WantedBy=multi-user.target".to_owned(),
-            "sudo systemctl enable accept-ra.service".to_owned(),
+            run(command!["sudo sysctl -w", key.set("=2")]),
+            write_all([
+                entry!["[Unit]"],
+                entry!["After=network.target docker.service"],
+                entry!["[Service]"],
+                entry!["Type=oneshot"],
+                key.line("ExecStart=/usr/sbin/sysctl -w ", "=2"),
+                entry!["[Install]"],
+                entry!["WantedBy=multi-user.target"],
+            ])
+            .at("in /etc/systemd/system/accept-ra.service"),
+            run("sudo systemctl enable accept-ra.service"),
         ],
         remedies::verify(evidence),
     )
-    .undo(format!("sudo systemctl disable accept-ra.service && sudo rm {unit}"))
+    .undo(run("sudo systemctl disable accept-ra.service && sudo rm /etc/systemd/system/accept-ra.service"))
 }
 
 /// What threatens IPv6 by advertisements, or has ended it, other than the trap itself. `without`: this
@@ -178,20 +184,23 @@ fn not_at_next_boot(evidence: &Evidence<'_>, uplink: &Uplink<'_>) -> Option<Caus
     .because(uplink.ids())
     .contrast(format!("accept_ra of {name}, now and after the next boot"), "now: 2", then);
     if confidence != Confidence::Confirmed {
-        cause = cause.settle("what sets it, if anything: grep -rs accept_ra /etc (a script, a unit), or a boot");
+        cause = cause.settle(
+            Settle::text("what sets it, if anything:")
+                .and("sudo grep -rs accept_ra /etc")
+                .then("(a script, a unit), or a boot"),
+        );
     }
     Some(cause.remedy(file_for(evidence, name)))
 }
 
 fn file_for(evidence: &Evidence<'_>, interface: &str) -> Remedy {
-    let key = key(interface, "accept_ra");
-    let file = "/etc/sysctl.d/90-accept-ra.conf";
+    let key = Key::accept_ra(interface);
     Remedy::new(
         format!("Write down what is in effect, with the key of {interface} itself"),
-        [format!("echo '{key} = 2' | sudo tee {file}")],
+        [run(command!["echo", key.set(" = 2"), "| sudo tee /etc/sysctl.d/90-accept-ra.conf"])],
         remedies::verify(evidence),
     )
-    .undo(format!("sudo rm {file}"))
+    .undo(run("sudo rm /etc/sysctl.d/90-accept-ra.conf"))
 }
 
 /// Programs that do not ask the router again when its route runs out (systemd issue 43285); NetworkManager
@@ -286,7 +295,11 @@ fn run_out(evidence: &Evidence<'_>, uplink: &Uplink<'_>) -> Option<Cause> {
             ),
             that,
         )
-        .settle(format!("sudo rdisc6 {}; ip -6 route show default     # and again half an hour later", plain(name)));
+        .settle(
+            Settle::run(command!["sudo rdisc6", InterfaceName::new(name)])
+                .and("ip -6 route show default")
+                .then(", and again half an hour later"),
+        );
     Some(with_remedies(cause, evidence, uplink, gateway))
 }
 
@@ -296,25 +309,29 @@ fn with_remedies(
     uplink: &Uplink<'_>,
     gateway: Option<std::net::IpAddr>,
 ) -> Cause {
-    let name = plain(uplink.name);
-    let via = gateway.map_or_else(|| "fe80::ROUTER".to_owned(), |gateway| gateway.to_string());
+    let name = || InterfaceName::new(uplink.name);
+    let route = |what: &'static str| match gateway {
+        Some(gateway) => run(command![what, "default via", gateway, "dev", name(), "metric 4096"]),
+        None => run(command![what, "default via ROUTER dev", name(), "metric 4096"])
+            .note("ROUTER is its link-local address, fe80::..."),
+    };
     let verify = remedies::verify(evidence);
     cause
         .remedy(Remedy::new(
             "Let the router advertise itself regularly, and let its advertisements in",
             [
-                format!("sudo rdisc6 {name}     # asks it now"),
-                "sudo nft list ruleset | grep -i icmpv6     # a firewall here must let ICMPv6 type 134 in".to_owned(),
-                "on the router: advertisements every 600 s at most (radvd: MaxRtrAdvInterval), IGMP/MLD snooping off or with a querier".to_owned(),
+                run(command!["sudo rdisc6", name()]).note("asks it now"),
+                run("sudo nft list ruleset | grep -i icmpv6").note("a firewall here must let ICMPv6 type 134 in"),
+                say("on the router: advertisements every 600 s at most (radvd: MaxRtrAdvInterval), IGMP/MLD snooping off or with a querier"),
             ],
             verify.clone(),
         ))
         .remedy(
             Remedy::new(
                 "Until then, a route that stays, behind the router's own",
-                [format!("sudo ip -6 route add default via {via} dev {name} metric 4096     # gone after a boot")],
+                [route("sudo ip -6 route add"), say("it is gone after a boot")],
                 verify,
             )
-            .undo(format!("sudo ip -6 route del default via {via} dev {name} metric 4096")),
+            .undo(route("sudo ip -6 route del")),
         )
 }

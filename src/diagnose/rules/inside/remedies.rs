@@ -7,29 +7,58 @@ use pdsdoctor_probes::{
 };
 
 use super::uplink::{Uplink, without_way_out};
-use crate::diagnose::{Remedy, evidence::Evidence, inside::place_words};
-
-/// The file that is proposed for settings of the kernel.
-const FILE: &str = "/etc/sysctl.d/90-accept-ra.conf";
+use crate::diagnose::{
+    Remedy,
+    evidence::Evidence,
+    inside::place_words,
+    step::{
+        Command, InterfaceName, Line, NetworkFile, Word, command, entry, prose, quoted, run, say, word, write,
+        write_all,
+    },
+};
 
 /// The command that measures again, with the right to listen for routers and to look into containers.
-pub(super) fn verify(evidence: &Evidence<'_>) -> String {
+pub(super) fn verify(evidence: &Evidence<'_>) -> Command {
     evidence.verify()
 }
 
-/// A name as it may stand in a line to paste: a saved run may call an interface anything.
-pub(super) fn plain(name: &str) -> &str {
-    let sound = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '@');
-    if !name.is_empty() && !name.starts_with('-') && name.chars().all(sound) { name } else { "INTERFACE" }
+/// A setting of an interface in the kernel: with `/` where the interface has a `.` of its own (sysctl.d(5)).
+pub(super) struct Key {
+    interface: Option<InterfaceName>,
+    before: &'static str,
+    behind: &'static str,
 }
 
-/// The name of a setting of an interface: with `/` where the interface has a `.` of its own (sysctl.d(5)).
-pub(super) fn key(interface: &str, setting: &str) -> String {
-    let interface = plain(interface);
-    if interface.contains('.') {
-        format!("net/ipv6/conf/{interface}/{setting}")
-    } else {
-        format!("net.ipv6.conf.{interface}.{setting}")
+impl Key {
+    /// `accept_ra` of an interface.
+    pub(super) fn accept_ra(interface: &str) -> Self {
+        Self::of(interface, ["/accept_ra", ".accept_ra"])
+    }
+
+    /// `accept_ra_defrtr` of an interface.
+    pub(super) fn accept_ra_defrtr(interface: &str) -> Self {
+        Self::of(interface, ["/accept_ra_defrtr", ".accept_ra_defrtr"])
+    }
+
+    /// `disable_ipv6` of an interface.
+    pub(super) fn disable_ipv6(interface: &str) -> Self {
+        Self::of(interface, ["/disable_ipv6", ".disable_ipv6"])
+    }
+
+    fn of(interface: &str, [slash, dot]: [&'static str; 2]) -> Self {
+        let (before, behind) =
+            if interface.contains('.') { ("net/ipv6/conf/", slash) } else { ("net.ipv6.conf.", dot) };
+        Self { interface: InterfaceName::new(interface), before, behind }
+    }
+
+    /// The word that sets it.
+    pub(super) fn set(&self, equals: &'static str) -> Word {
+        word![self.before, self.interface.clone(), self.behind, equals]
+    }
+
+    /// The line of a file that sets it.
+    pub(super) fn line(&self, before: &'static str, equals: &'static str) -> Option<Line> {
+        entry![before, self.before, self.interface.clone(), self.behind, equals]
     }
 }
 
@@ -44,35 +73,38 @@ pub(super) fn take_advertisements(evidence: &Evidence<'_>, uplink: &Uplink<'_>) 
 
 /// The interface's own key, now and at every boot.
 pub(super) fn sysctl(evidence: &Evidence<'_>, interface: &str) -> Remedy {
-    let key = key(interface, "accept_ra");
+    let key = Key::accept_ra(interface);
     Remedy::new(
         format!("Let the kernel take advertisements at {interface} although it forwards, now and at every boot"),
         [
-            format!("sudo sysctl -w {key}=2"),
-            format!("echo '{key} = 2' | sudo tee {FILE}"),
-            format!(
-                "sudo rdisc6 {}     # asks the router; without it the next advertisement may take ten minutes",
-                plain(interface)
-            ),
+            run(command!["sudo sysctl -w", key.set("=2")]),
+            run(command!["echo", key.set(" = 2"), "| sudo tee /etc/sysctl.d/90-accept-ra.conf"]),
+            run(command!["sudo rdisc6", InterfaceName::new(interface)])
+                .note("asks the router; without it the next advertisement may take ten minutes"),
         ],
         verify(evidence),
     )
-    .undo(format!("sudo sysctl -w {key}=1"))
-    .undo(format!("sudo rm {FILE}"))
+    .undo(run(command!["sudo sysctl -w", key.set("=1")]))
+    .undo(run("sudo rm /etc/sysctl.d/90-accept-ra.conf"))
 }
 
 fn ifupdown(evidence: &Evidence<'_>, interface: &str) -> Remedy {
-    let name = plain(interface);
+    let name = || InterfaceName::new(interface);
     Remedy::new(
         format!("Or, where /etc/network/interfaces has IPv6 for {interface}, say it there"),
         [
-            format!("below \"iface {name} inet6 auto\":     accept_ra 2"),
-            format!("sudo ifdown {name} && sudo ifup {name}     # interrupts the network: not over ssh through {name}"),
+            write("accept_ra 2").at(prose![
+                "in /etc/network/interfaces, below \"iface ",
+                quoted(interface),
+                " inet6 auto\""
+            ]),
+            run(command!["sudo ifdown", name(), "&& sudo ifup", name()])
+                .note("interrupts the network: not over ssh through this interface"),
         ],
         verify(evidence),
     )
     .disruptive()
-    .undo("remove the line, and ifdown and ifup again")
+    .undo(say("remove the line, and ifdown and ifup again"))
 }
 
 fn networkd(evidence: &Evidence<'_>, uplink: &Uplink<'_>) -> Remedy {
@@ -80,23 +112,29 @@ fn networkd(evidence: &Evidence<'_>, uplink: &Uplink<'_>) -> Remedy {
     let file = uplink.handler.body.because.iter().find_map(|words| {
         let (_, path) = words.split_once(" by ")?;
         let name = path.rsplit('/').next()?;
-        (name.ends_with(".network") && plain(name) == name).then(|| name.to_owned())
+        NetworkFile::new(name)
     });
-    let name = plain(uplink.name);
-    let file = file.unwrap_or_else(|| format!("10-{name}.network"));
-    let folder = format!("/etc/systemd/network/{file}.d");
+    let name = || InterfaceName::new(uplink.name);
+    let file = file.or_else(|| NetworkFile::new(&format!("10-{}.network", name()?.as_str())));
+    let within = |behind: &'static str| word!["/etc/systemd/network/", file.clone(), behind];
+    const RELOAD: &str = "sudo networkctl reload && sudo networkctl reconfigure";
     Remedy::new(
         format!("Tell systemd-networkd to take advertisements at {} although it forwards", uplink.name),
         [
-            format!("sudo mkdir -p {folder}"),
-            format!("printf '[Network]\\nIPv6AcceptRA=yes\\n' | sudo tee {folder}/accept-ra.conf"),
-            format!("sudo networkctl reload && sudo networkctl reconfigure {name}"),
-            format!("with netplan instead: \"accept-ra: true\" under ethernets: {name}: and sudo netplan apply"),
+            run(command!["sudo mkdir -p", within(".d")]),
+            run(command!["printf '[Network]\\nIPv6AcceptRA=yes\\n' | sudo tee", within(".d/accept-ra.conf")]),
+            run(command![RELOAD, name()]),
+            write("accept-ra: true").at(prose![
+                "with netplan instead, in its file, below ethernets: ",
+                quoted(uplink.name),
+                ":"
+            ]),
+            run("sudo netplan apply").note("with netplan instead"),
         ],
         verify(evidence),
     )
     .disruptive()
-    .undo(format!("sudo rm {folder}/accept-ra.conf && sudo networkctl reload && sudo networkctl reconfigure {name}"))
+    .undo(run(command!["sudo rm", within(".d/accept-ra.conf"), "&&", RELOAD, name()]))
 }
 
 /// What the repair of this machine does not reach.
@@ -129,25 +167,25 @@ pub(super) fn daemon_setting<'a>(engine: &'a EngineFact, key: &str) -> Option<&'
 /// (docs.docker.com, "Engine 27.0 release notes": `ip6tables` is on by default).
 pub(super) const TRANSLATES: u32 = 27;
 
+/// Makes the containers and their networks anew.
+pub(super) const COMPOSE_ANEW: &str = "docker compose down && docker compose up -d";
+
 /// Give the container's network IPv6 that reaches the internet.
 pub(super) fn network_with_v6(evidence: &Evidence<'_>, title: &str) -> Remedy {
     let modern = docker(evidence).and_then(|(_, major)| major).is_none_or(|major| major >= TRANSLATES);
     let mut steps = Vec::new();
     if !modern {
-        steps.push(
-            "in /etc/docker/daemon.json: \"experimental\": true, \"ip6tables\": true; then: sudo systemctl restart docker"
-                .to_owned(),
-        );
+        steps.push(write("\"experimental\": true, \"ip6tables\": true").at("in /etc/docker/daemon.json"));
+        steps.push(run("sudo systemctl restart docker"));
     }
-    steps.push("in compose.yaml, for the network that the PDS is in (\"default\" unless it names another):".to_owned());
-    steps.extend(["networks:", "  default:", "    enable_ipv6: true"].map(str::to_owned));
+    let place = "in compose.yaml, for the network that the PDS is in (\"default\" unless it names another)";
+    let mut lines = vec!["networks:", "  default:", "    enable_ipv6: true"];
     if !modern {
-        steps.push("    ipam: { config: [ { subnet: \"fd00:9d5:1::/64\" } ] }".to_owned());
+        lines.push("    ipam: { config: [ { subnet: \"fd00:9d5:1::/64\" } ] }");
     }
-    steps.push("docker compose down && docker compose up -d".to_owned());
-    Remedy::new(title, steps, verify(evidence))
-        .disruptive()
-        .undo("remove enable_ipv6, then docker compose down && docker compose up -d")
+    steps.push(write_all(lines).at(place));
+    steps.push(run(COMPOSE_ANEW));
+    Remedy::new(title, steps, verify(evidence)).disruptive().undo(say("remove enable_ipv6")).undo(run(COMPOSE_ANEW))
 }
 
 /// Take the container's network away.
@@ -155,13 +193,14 @@ pub(super) fn host_network(evidence: &Evidence<'_>) -> Remedy {
     Remedy::new(
         "Let the PDS use the machine's own network, as the official compose file does",
         [
-            "in compose.yaml, under the PDS's service, instead of ports: and networks:",
-            "    network_mode: host",
-            "the proxy then finds the PDS at 127.0.0.1, on the port that PDS_PORT names",
-            "docker compose down && docker compose up -d",
+            write("    network_mode: host")
+                .at("in compose.yaml, under the PDS's service, instead of ports: and networks:"),
+            say("the proxy then finds the PDS at 127.0.0.1, on the port that PDS_PORT names"),
+            run(COMPOSE_ANEW),
         ],
         verify(evidence),
     )
     .disruptive()
-    .undo("put ports: and networks: back, then docker compose down && docker compose up -d")
+    .undo(say("put ports: and networks: back"))
+    .undo(run(COMPOSE_ANEW))
 }

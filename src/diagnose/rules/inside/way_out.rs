@@ -15,6 +15,7 @@ use crate::diagnose::{
     inside::{Fate, fate, place_words},
     net_kinds::{AddressKind, address_kind},
     rules::{Found, Rule, list},
+    step::{HostName, Settle, Url, command, run, say, write},
 };
 
 pub(in crate::diagnose) const RULE: Rule =
@@ -90,28 +91,33 @@ fn lead_out(evidence: &Evidence<'_>) -> Remedy {
     Remedy::new(
         "Give the PDS's container a network that leads out",
         [
-            "docker network inspect -f '{{.Name}} internal={{.Internal}}' $(docker network ls -q)",
-            "in compose.yaml: no \"internal: true\" at the PDS's only network; or a second network without it, under its service",
-            "docker compose up -d",
+            run("sudo docker network inspect -f '{{.Name}} internal={{.Internal}}' $(sudo docker network ls -q)"),
+            say("in compose.yaml: no \"internal: true\" at the PDS's only network; or a second network without it, under its service"),
+            run("docker compose up -d"),
         ],
         evidence.verify(),
     )
     .disruptive()
-    .undo("put the line back, then docker compose up -d")
+    .undo(say("put the line back"))
+    .undo(run("docker compose up -d"))
 }
 
 fn let_out(evidence: &Evidence<'_>, host: Option<&str>) -> Remedy {
     let confined = evidence.inside().is_confined();
-    let mut steps = vec!["sudo nft list ruleset | grep -iE 'drop|reject'     # find the rule".to_owned()];
+    let mut steps = vec![run("sudo nft list ruleset | grep -iE 'drop|reject'").note("find the rule")];
     if confined {
-        steps.push("sudo iptables -L DOCKER-USER -nv     # rules of one's own before Docker's".to_owned());
+        steps.push(run("sudo iptables -L DOCKER-USER -nv").note("rules of one's own before Docker's"));
     }
     let chain = if confined { "DOCKER-USER" } else { "OUTPUT" };
-    let to = host.map_or(String::new(), |host| format!(" -d {host}"));
-    steps.push(format!("sudo iptables -I {chain}{to} -p tcp --dport 443 -j ACCEPT"));
-    steps.push("in a cloud: allow outbound TCP 443 in the security group".to_owned());
-    Remedy::new("Let the PDS out by TCP 443", steps, evidence.verify())
-        .undo(format!("sudo iptables -D {chain}{to} -p tcp --dport 443 -j ACCEPT"))
+    let rule = |what: &'static str| match host {
+        Some(host) => {
+            run(command!["sudo iptables", what, chain, "-d", HostName::new(host), "-p tcp --dport 443 -j ACCEPT"])
+        }
+        None => run(command!["sudo iptables", what, chain, "-p tcp --dport 443 -j ACCEPT"]),
+    };
+    steps.push(rule("-I"));
+    steps.push(say("in a cloud: allow outbound TCP 443 in the security group"));
+    Remedy::new("Let the PDS out by TCP 443", steps, evidence.verify()).undo(rule("-D"))
 }
 
 /// Nothing that goes out by IPv4 is answered, although there is a route.
@@ -208,8 +214,10 @@ fn one_blocked(evidence: &Evidence<'_>, place: &Vantage, host: &str) -> Option<C
                 format!("{}: {}", place_words(place), how(first)),
                 format!("{}: {}", place_words(&other.fact.vantage), how(&other)),
             ),
-            None => cause
-                .settle(format!("from another machine in the same network: curl -4 -sv https://{host}/ -o /dev/null")),
+            None => cause.settle(
+                Settle::text("from another machine in the same network:")
+                    .and(command!["curl -4 -sv -o /dev/null", Url::at("https", host, None, "/")]),
+            ),
         }
         .remedy(let_out(evidence, Some(host))),
     )
@@ -255,11 +263,11 @@ fn challenged(evidence: &Evidence<'_>, place: &Vantage, host: &str) -> Option<Ca
             format!("{}: HTTP {status}", place_words(place)),
             format!("{}: {}", evidence.reference().unwrap_or("the reference"), stage.words()),
         ),
-        None => cause.settle(format!("curl -i {client}, from another network")),
+        None => cause.settle(Settle::run(command!["curl -i", Url::new(client)]).then(", from another network")),
     };
     Some(cause.remedy(Remedy::new(
         format!("Ask the operators of {host} to let your server's address through to its client metadata"),
-        [format!("curl -sS -o /dev/null -D - {client}     # on this machine; send them the answer")],
+        [run(command!["curl -sS -o /dev/null -D -", Url::new(client)]).note("on this machine; send them the answer")],
         evidence.verify(),
     )))
 }
@@ -311,11 +319,14 @@ fn intercepted(evidence: &Evidence<'_>, place: &Vantage) -> Option<Cause> {
         cause.remedy(
             Remedy::new(
                 "Take the PDS out of the inspection, or let Node trust the inspector's root",
-                ["NODE_EXTRA_CA_CERTS=/pds/inspector-root.pem     # in /pds/pds.env", "sudo systemctl restart pds"],
+                [
+                    write("NODE_EXTRA_CA_CERTS=/pds/inspector-root.pem").note("in /pds/pds.env"),
+                    run("sudo systemctl restart pds"),
+                ],
                 evidence.verify(),
             )
             .disruptive()
-            .undo("remove the line and restart"),
+            .undo(say("remove the line and restart")),
         ),
     )
 }
