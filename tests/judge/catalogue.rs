@@ -21,6 +21,9 @@ use crate::{
     world::{ALICE_DID, APP, PDS, PDS_V4, PDS_V6, World, alert, answer, healthy, no_answer, not_obtained, t},
 };
 
+/// How many measured runs the properties are tried on.
+const MOST_MEASURED: usize = 16;
+
 /// Every world, by name.
 pub fn worlds() -> Vec<(&'static str, World)> {
     let refused = not_obtained("");
@@ -185,19 +188,32 @@ pub fn worlds() -> Vec<(&'static str, World)> {
     .collect()
 }
 
-/// The worlds as finished runs, and the runs that the lab has saved.
+/// The worlds as finished runs, and some of those that the lab measured: a property is tried on each many times over,
+/// and a debug build judges a hundred times in a few seconds.
 pub fn runs() -> Vec<(String, Run)> {
-    let mut runs: Vec<(String, Run)> =
-        worlds().into_iter().map(|(name, world)| (name.to_owned(), world.finished())).collect();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/runs");
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.extension().is_some_and(|kind| kind == "json") {
-            let run = pdsdoctor::saved::read(&path).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
-            runs.push((path.display().to_string(), run));
-        }
-    }
-    runs
+    let measured = measured();
+    let step = measured.len().div_ceil(MOST_MEASURED).max(1);
+    finished().chain(measured.into_iter().step_by(step)).collect()
+}
+
+fn finished() -> impl Iterator<Item = (String, Run)> {
+    worlds().into_iter().map(|(name, world)| (name.to_owned(), world.finished()))
+}
+
+/// Every run of the lab that is kept.
+#[cfg(target_os = "linux")]
+fn measured() -> Vec<(String, Run)> {
+    let kept = pdsdoctor_fixtures::golden::read(&pdsdoctor_fixtures::golden::folder().join("runs"));
+    let kept = kept.unwrap_or_else(|error| panic!("{error:#}"));
+    assert!(!kept.is_empty(), "no run of the lab is kept");
+    let read = |kept: &str| pdsdoctor::saved::parse(kept.as_bytes()).unwrap();
+    kept.iter().map(|kept| (kept.name(), read(&kept.saved))).collect()
+}
+
+/// The lab is Linux's.
+#[cfg(not(target_os = "linux"))]
+fn measured() -> Vec<(String, Run)> {
+    Vec::new()
 }
 
 /// Every code that a rule says it may find is found in some world, as a cause or as a symptom; and
@@ -232,7 +248,7 @@ fn every_code_is_found_somewhere() {
 fn seeds() {
     let folder = std::env::var("PDSDOCTOR_SEEDS").expect("PDSDOCTOR_SEEDS names a folder");
     fs::create_dir_all(&folder).unwrap();
-    for (index, (_, run)) in runs().into_iter().enumerate() {
+    for (index, (_, run)) in finished().chain(measured()).enumerate() {
         fs::write(Path::new(&folder).join(format!("{index}.json")), serde_json::to_vec(&run).unwrap()).unwrap();
     }
 }
