@@ -75,12 +75,12 @@ pub struct Check {
     #[arg(long, help_heading = TARGET)]
     no_reference: bool,
     /// Client metadata document to log in with; repeatable, replaces the default
-    #[arg(long, value_name = "URL", value_parser = parse::client_id, help_heading = TARGET)]
+    #[arg(long, value_name = "URL", help_heading = TARGET)]
     client_id: Vec<String>,
     /// Let the PDS fetch from this host, to see its way out; repeatable. FAMILY:
     /// ipv4, ipv6, near, far [default: see below, where a login fails]
-    #[arg(long, value_name = "FAMILY=URL", value_parser = parse::egress_host, help_heading = TARGET)]
-    egress_host: Vec<EgressHost>,
+    #[arg(long, value_name = "FAMILY=URL", help_heading = TARGET)]
+    egress_host: Vec<String>,
     /// Contact only the target and what is named here
     #[arg(long, help_heading = TARGET)]
     no_third_party: bool,
@@ -273,7 +273,7 @@ impl Check {
         {
             return Err("--save and --output name the same file".to_owned());
         }
-        let read = |raw: &String| parse::target(raw).map_err(|why| format!("TARGET {raw:?}: {why}"));
+        let read = |raw: &String| parse::target(raw).map_err(|why| format!("TARGET {}: {why}", parse::shown(raw)));
         let target = self.target.as_ref().map(read).transpose()?;
         if target.is_none() && (self.host_probes == HostProbes::Never || cfg!(not(target_os = "linux"))) {
             return Err("without TARGET this machine is examined, which needs Linux and --host-probes".to_owned());
@@ -285,15 +285,18 @@ impl Check {
             return Err("--with-node is for the probes that --host-probes never leaves out".to_owned());
         }
         let given = !self.client_id.is_empty();
+        let client_ids = parse::client_ids(&self.client_id)?;
+        let egress_hosts = self.egress_host.iter().map(|raw| parse::egress_host_of("--egress-host", raw));
+        let egress_hosts: Vec<EgressHost> = egress_hosts.collect::<Result<_, _>>()?;
         Ok(CheckOptions {
-            input: self.target.clone().unwrap_or_default(),
+            input: self.target.as_deref().map(parse::shortened).unwrap_or_default(),
             target,
             against: self.against.as_deref().map(parse::reference).transpose()?,
             no_reference: self.no_reference,
             no_third_party: self.no_third_party,
-            client_ids: if given { self.client_id.clone() } else { vec![DEFAULT_CLIENT_ID.to_owned()] },
+            client_ids: if given { client_ids } else { vec![DEFAULT_CLIENT_ID.to_owned()] },
             client_ids_given: given,
-            egress_hosts: egress::hosts(&self.egress_host, &config::egress_hosts()?, self.no_third_party),
+            egress_hosts: egress::hosts(&egress_hosts, &config::egress_hosts()?, self.no_third_party),
             egress_hosts_given: !self.egress_host.is_empty(),
             only_v4: self.only_v4,
             only_v6: self.only_v6,
@@ -391,6 +394,20 @@ fn check_after_help() -> String {
         egress.concat(),
         exit::table()
     )
+}
+
+/// For tests of what the options come to.
+#[cfg(test)]
+pub(crate) mod tests_support {
+    use super::*;
+
+    /// What a command line of `check` asks for.
+    pub(crate) fn options<const N: usize>(words: [&str; N]) -> CheckOptions {
+        let Command::Check(check) = Cli::try_parse_from(words).expect("a command line").command else {
+            panic!("not check")
+        };
+        check.options().expect("options")
+    }
 }
 
 #[cfg(test)]

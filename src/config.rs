@@ -19,8 +19,7 @@ pub fn egress_hosts() -> Result<Vec<EgressHost>, String> {
 }
 
 fn read(value: &str) -> Result<Vec<EgressHost>, String> {
-    let one = |raw| parse::egress_host(raw).map_err(|why| format!("{EGRESS_HOSTS_VAR}: {raw:?}: {why}"));
-    value.split_whitespace().map(one).collect()
+    value.split_whitespace().map(|raw| parse::egress_host_of(&format!("{EGRESS_HOSTS_VAR}:"), raw)).collect()
 }
 
 #[cfg(test)]
@@ -34,6 +33,8 @@ mod tests {
         let two = read("near=https://a.example/x,y\n far=https://b.example").expect("two hosts");
         assert_eq!(two.iter().map(|host| host.family).collect::<Vec<_>>(), [EgressFamily::Near, EgressFamily::Far]);
         assert_eq!(two[0].url, "https://a.example/x,y");
+        let why = read("near=https://me:CANARY@a.example/").expect_err("a password");
+        assert!(why.contains(EGRESS_HOSTS_VAR) && !why.contains("CANARY"), "{why}");
         let why = read("near=https://a.example/ middle=https://b.example").expect_err("no such family");
         assert!(why.contains(EGRESS_HOSTS_VAR) && why.contains("middle"), "{why}");
     }

@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use pdsdoctor_probes::identifier::TargetInput;
+use pdsdoctor_probes::identifier::{CREDENTIALS, TargetInput, may_show};
 use rustls::{
     RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
@@ -23,42 +23,92 @@ pub fn target(raw: &str) -> Result<TargetInput, String> {
     pdsdoctor_probes::identifier::parse_target(raw)
 }
 
+/// What was typed, for a message about it, unless it may hold what is nobody's business.
+pub fn shown(raw: &str) -> String {
+    if may_show(raw) { format!("{raw:?}") } else { "(not repeated here)".to_owned() }
+}
+
+/// TARGET without what has no use in it: of an address only what names the host, of `at://` only whose it is.
+pub fn shortened(raw: &str) -> String {
+    let raw = raw.trim();
+    let start = raw.find("://").map_or(0, |at| at + 3);
+    let Some(at) = raw[start..].find(['/', '?', '#', '\\']) else { return raw.to_owned() };
+    // Without a scheme it is the path that makes it an address.
+    format!("{}{}", &raw[..start + at], if start == 0 { "/" } else { "" })
+}
+
 /// `--against`: a host, with its port where that is not 443.
 pub fn reference(raw: &str) -> Result<String, String> {
-    match target(raw).map_err(|why| format!("--against {raw}: {why}"))? {
+    match target(raw).map_err(|why| format!("--against {}: {why}", shown(raw)))? {
         TargetInput::Name(host) | TargetInput::Url { host, port: 443 } => Ok(host),
         TargetInput::Url { host, port } => Ok(format!("{host}:{port}")),
         TargetInput::Did(_) | TargetInput::Handle(_) => {
-            Err(format!("--against {raw}: name the host of a PDS, such as tngl.sh"))
+            Err(format!("--against {}: name the host of a PDS, such as tngl.sh", shown(raw)))
         }
     }
 }
 
-/// `--client-id`.
+/// `--client-id`. Not read by clap, whose messages repeat what was typed.
 pub fn client_id(raw: &str) -> Result<String, String> {
-    let url = url::Url::parse(raw).map_err(|error| format!("not a URL: {error}"))?;
+    let why = |what: &str| Err(format!("--client-id {}: {what}", shown(raw)));
+    let url = match url::Url::parse(raw) {
+        Ok(url) => url,
+        Err(error) => return why(&format!("not a URL: {error}")),
+    };
+    if has_credentials(&url, raw) {
+        return why(CREDENTIALS);
+    }
+    // draft-ietf-oauth-client-id-metadata-document, section 3.
+    if url.fragment().is_some() {
+        return why("a client id has no fragment (#...)");
+    }
     match url.scheme() {
         "https" | "http" => Ok(raw.to_owned()),
-        other => Err(format!("a client id is an https:// URL, not {other}:")),
+        _ => why("a client id is an https:// URL"),
     }
 }
 
-/// `--egress-host FAMILY=URL`. What the reference PDS would refuse to fetch is no host for this.
+/// All of `--client-id`.
+pub fn client_ids(raw: &[String]) -> Result<Vec<String>, String> {
+    let ids = raw.iter().map(|raw| client_id(raw)).collect::<Result<Vec<_>, _>>()?;
+    let bare = |id: &str| id.split('?').next().unwrap_or_default().to_owned();
+    for (index, id) in ids.iter().enumerate() {
+        // A report shows no query, so the two would be one in it.
+        if ids[..index].iter().any(|other| other != id && bare(other) == bare(id)) {
+            return Err("two --client-id differ only in what is behind the ?: a run for each".to_owned());
+        }
+    }
+    Ok(ids)
+}
+
+/// An `@` before the path, or anywhere where there is no host before it (`https:/me:word@app.example`).
+fn has_credentials(url: &url::Url, raw: &str) -> bool {
+    let authority = raw.split_once(':').map_or(raw, |(_, rest)| rest).trim_start_matches(['/', '\\']);
+    let authority = authority.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    !url.username().is_empty() || url.password().is_some() || authority.contains('@')
+}
+
+/// `--egress-host FAMILY=URL`; `of` says where it stands. Not read by clap, whose messages repeat what was typed.
+pub fn egress_host_of(of: &str, raw: &str) -> Result<EgressHost, String> {
+    egress_host(raw).map_err(|why| format!("{of} {}: {why}", shown(raw)))
+}
+
+/// A value of `--egress-host`. What the reference PDS would refuse to fetch is no host for this.
 pub fn egress_host(raw: &str) -> Result<EgressHost, String> {
     const FORM: &str = "expected FAMILY=URL, such as ipv6=https://ipv6.example.com/";
     let (family, url) = raw.split_once('=').ok_or(FORM)?;
-    let family: EgressFamily =
-        family.parse().map_err(|_| format!("{family:?} is none of ipv4, ipv6, near, far; {FORM}"))?;
+    let family: EgressFamily = family.parse().map_err(|_| format!("no family ipv4, ipv6, near or far; {FORM}"))?;
     let mut parsed = url::Url::parse(url).map_err(|error| format!("not a URL: {error}; {FORM}"))?;
     if parsed.scheme() != "https" || parsed.port().is_some() {
         return Err("a PDS fetches only from https:// and port 443".to_owned());
     }
-    if !parsed.domain().is_some_and(|host| host.contains('.'))
-        || !parsed.username().is_empty()
-        || parsed.password().is_some()
-    {
-        return Err("a PDS fetches only from host names, not from addresses, and without credentials".to_owned());
+    if !parsed.domain().is_some_and(|host| host.contains('.')) {
+        return Err("a PDS fetches only from host names, not from addresses".to_owned());
     }
+    if has_credentials(&parsed, url) {
+        return Err(CREDENTIALS.to_owned());
+    }
+    parsed.set_fragment(None);
     if parsed.path() == "/" {
         parsed.set_path(ANY_PATH);
     }
@@ -172,5 +222,68 @@ mod tests {
         assert!(client_id("https://app.example/client.json").is_ok());
         assert!(client_id("app.example/client.json").is_err());
         assert!(client_id("ftp://app.example/c").is_err());
+        assert!(client_id("https://app.example/c?v=1").is_ok(), "a query is part of an identity");
+        assert!(client_id("https://app.example/@me/c").is_ok());
+    }
+
+    #[test]
+    fn what_must_not_be_repeated_is_not() {
+        const SECRET: &str = "CANARYpw1";
+        let forms = [
+            format!("https://me:{SECRET}@app.example/c.json"),
+            format!("https://{SECRET}@app.example/c.json"),
+            format!("https:/me:{SECRET}@app.example/c.json"),
+            format!("https:\\\\me:{SECRET}@app.example"),
+            format!("https://me:{SECRET}\\@app.example/c.json"),
+            format!("HTTPS://me:{SECRET}@@app.example/c.json"),
+            format!("me:{SECRET}@app.example"),
+            format!("@me:{SECRET}@app.example"),
+            format!("at://me:{SECRET}@app.example"),
+            format!("did:web:me:{SECRET}@app.example"),
+            format!("ftp://me:{SECRET}@app.example"),
+            format!("https://app.example:{SECRET}@/"),
+            format!("https://app.example/c.json#{SECRET}"),
+            format!(" https://me:{SECRET}@app.example/ x"),
+        ];
+        for raw in &forms {
+            let told = [
+                target(raw).map(|read| format!("{read:?}")).map_err(|why| format!("{why} {}", shown(raw))),
+                reference(raw),
+                client_id(raw),
+                egress_host_of("--egress-host", &format!("near={raw}")).map(|host| host.url),
+                egress_host_of("--egress-host", raw).map(|host| host.url),
+            ];
+            for told in told {
+                let (Ok(words) | Err(words)) = &told;
+                assert!(!words.contains(SECRET), "{raw}: {told:?}");
+            }
+        }
+        for raw in &forms[..3] {
+            assert!(target(raw).is_err() || raw.starts_with("https:/me"), "{raw}");
+            assert!(client_id(raw).is_err(), "{raw}");
+        }
+    }
+
+    #[test]
+    fn of_a_target_only_what_names_it_is_kept() {
+        for (raw, kept) in [
+            ("https://pds.example:8443/a?token=x#y", "https://pds.example:8443"),
+            ("pds.example/a?b", "pds.example/"),
+            ("pds.example?b", "pds.example/"),
+            ("at://alice.example/app.bsky.feed.post/3k", "at://alice.example"),
+            ("did:plc:ewvi7nxzyoun6zhxrhs64oiz", "did:plc:ewvi7nxzyoun6zhxrhs64oiz"),
+            (" @alice.example ", "@alice.example"),
+            ("https://[2001:db8::1]:8443/x", "https://[2001:db8::1]:8443"),
+        ] {
+            assert_eq!(shortened(raw), kept);
+            assert_eq!(target(raw), target(kept), "{raw}");
+        }
+    }
+
+    #[test]
+    fn two_clients_that_a_report_could_not_tell_apart() {
+        let ids = |ids: &[&str]| client_ids(&ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>());
+        assert!(ids(&["https://a.example/c?x=1", "https://a.example/c?x=2"]).is_err());
+        assert!(ids(&["https://a.example/c?x=1", "https://b.example/c?x=1"]).is_ok());
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use strum::{Display, EnumIter, EnumString, IntoEnumIterator, IntoStaticStr};
 
 use crate::{
+    contact_fact::NotAskedFact,
     dns_fact::{DnsFact, ResolverFact, SystemDnsFact},
     host_fact::{
         ForwardingFact, HopsFact, InterfaceFact, NameFilesFact, RaHandlerFact, RouterAdvertisementFact, RoutesFact,
@@ -73,6 +74,9 @@ impl Fact {
             FactBody::EnvFile(f) => format!("m {}", f.path),
             FactBody::NodeFetch(f) => format!("n {} {:?}", f.url, f.arm),
             FactBody::Log(f) => format!("o {}", f.source),
+            FactBody::NotAsked(f) => {
+                format!("p {:?} {} {} {}", f.role, f.host, f.port, f.addr.map(address_key).unwrap_or_default())
+            }
         };
         // The body itself comes last, so that even facts alike in all else have one order.
         let body = serde_json::to_string(&self.body).unwrap_or_default();
@@ -341,6 +345,8 @@ pub enum FactBody {
     Log(LogFact),
     /// One fetch by the PDS's own Node.
     NodeFetch(NodeFetchFact),
+    /// A host that a document names and that was left alone.
+    NotAsked(NotAskedFact),
 }
 
 impl FactBody {

@@ -36,8 +36,21 @@ pub enum TargetInput {
 ///
 /// # Errors
 ///
-/// Words for the user: what is wrong with it.
+/// Words for the user: what is wrong with it. A user name or a password in it is not repeated in them.
 pub fn parse_target(raw: &str) -> Result<TargetInput, String> {
+    read_target(raw).map_err(|why| if may_show(raw) { why } else { CREDENTIALS.to_owned() })
+}
+
+/// Why an address with a user name or a password in it is refused.
+pub const CREDENTIALS: &str = "user names and passwords do not belong into it (what was typed is not repeated here)";
+
+/// What was typed may be repeated in messages: there is no `@` in it but that of a handle, and nothing behind `?` or `#`.
+pub fn may_show(raw: &str) -> bool {
+    let text = raw.trim();
+    !text.strip_prefix('@').unwrap_or(text).contains(['@', '?', '#'])
+}
+
+fn read_target(raw: &str) -> Result<TargetInput, String> {
     let text = raw.trim();
     if text.is_empty() {
         return Err("the target is empty".to_owned());
@@ -100,7 +113,7 @@ fn handle_target(text: &str) -> Result<TargetInput, String> {
 fn host_target(rest: &str, is_url: bool) -> Result<TargetInput, String> {
     let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
     if authority.contains('@') {
-        return Err("user names and passwords do not belong into the target".to_owned());
+        return Err(CREDENTIALS.to_owned());
     }
     let has_path = authority.len() < rest.len();
     // IPv6 as it is usually written, without brackets.
@@ -152,6 +165,17 @@ fn host_of(text: &str) -> Result<Host<String>, String> {
         }
     }
     Ok(host)
+}
+
+/// `name` is a host name as DNS and certificates know them (RFC 1123, section 2.1; `_` is found in the wild): nothing a
+/// shell or a terminal would obey is one.
+pub fn is_host_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=LABEL_LENGTH).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+            && !label.starts_with('-')
+    };
+    name.len() <= NAME_LENGTH && name.split('.').all(is_label)
 }
 
 /// `name` is a handle by its syntax (atproto.com/specs/handle, "Handle Identifier Syntax").

@@ -1,6 +1,8 @@
 //! Measurements of an AT Protocol PDS. A probe measures and records facts; it has no opinion.
 //! A network that fails is a fact; `Err` means "could not measure".
 
+pub mod address_kind;
+pub mod contact_fact;
 pub mod dns_fact;
 pub mod document;
 pub mod fact;
@@ -19,6 +21,7 @@ pub mod par_fact;
 pub mod pds_log;
 pub mod process_fact;
 pub mod record;
+pub mod redact;
 pub mod roots;
 pub mod secret;
 #[cfg(test)]

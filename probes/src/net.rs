@@ -12,6 +12,7 @@ use std::{
 use crate::{
     fact::{Fact, FactBody, FactId, NotMeasured, ProbeName, Role, Vantage},
     pace::{self, Pacer},
+    redact::{self, Hidden},
     roots::Roots,
     text::Text,
 };
@@ -48,6 +49,7 @@ struct Shared {
     observer: Arc<dyn Observer>,
     next_job: AtomicU64,
     pacer: Pacer,
+    hidden: Hidden,
 }
 
 #[derive(Default)]
@@ -60,10 +62,21 @@ struct Sink {
 impl Net {
     /// A run that starts now.
     pub fn new(vantage: Vantage, roots: Roots, user_agent: String, observer: Arc<dyn Observer>) -> Self {
+        Self::hiding(Hidden::default(), vantage, roots, user_agent, observer)
+    }
+
+    /// The same; these words of the user's are shown to nobody while it lasts.
+    pub fn hiding(
+        hidden: Hidden,
+        vantage: Vantage,
+        roots: Roots,
+        user_agent: String,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
         warm_up();
         let start = Instant::now();
         let shared =
-            Shared { start, roots, user_agent, observer, next_job: AtomicU64::new(0), pacer: Pacer::default() };
+            Shared { start, roots, user_agent, observer, next_job: AtomicU64::new(0), pacer: Pacer::default(), hidden };
         Self { shared: Arc::new(shared), sink: Arc::default(), vantage }
     }
 
@@ -115,7 +128,7 @@ impl Net {
 
     /// Begins a measurement. `waits_for` is shown while it lasts.
     pub fn begin(&self, probe: ProbeName, waits_for: impl Into<String>) -> Job {
-        let waits_for = waits_for.into();
+        let waits_for = self.shared.hidden.text(&waits_for.into());
         let id = self.shared.next_job.fetch_add(1, Ordering::Relaxed);
         self.sink().in_flight.insert(id, (probe, waits_for.clone()));
         self.shared.observer.began(id, probe, &waits_for);
@@ -177,8 +190,9 @@ impl Job {
         self.started.elapsed()
     }
 
-    /// Records the outcome.
-    pub fn finish(self, body: FactBody) {
+    /// Records the outcome, without what strangers may have put into it that is nobody's business ([`redact::fact`]).
+    pub fn finish(self, mut body: FactBody) {
+        redact::fact(&mut body);
         let now = Instant::now();
         let shared = &self.net.shared;
         self.net.sink().facts.push(Fact {

@@ -1,7 +1,7 @@
 //! The whole of judging: this side first, then the rules, then the order.
 
 use pdsdoctor_probes::{
-    fact::{NotMeasured, ProbeName},
+    fact::{NotMeasured, ProbeName, Role},
     record::{Ended, Run, TargetKind},
     text::Text,
 };
@@ -9,7 +9,7 @@ use pdsdoctor_probes::{
 use super::{
     Cause, Code, Diagnosis, Impact, RuledOut, Verdict, differs,
     evidence::Evidence,
-    invariants,
+    invariants, not_asked,
     rank::rank,
     rules::{Found, RULES, this_side},
 };
@@ -99,6 +99,7 @@ fn heard(evidence: &Evidence<'_>) -> bool {
     lines.iter().any(super::evidence::Line::connected)
         || (lines.is_empty()
             && evidence.run.ended == Ended::Complete
+            && not_asked::of(evidence.run, Role::Target).is_none()
             && evidence
                 .host()
                 .is_some_and(|host| !evidence.addresses(host).is_empty() && !evidence.is_unmeasured(ProbeName::Tcp)))
@@ -116,6 +117,13 @@ fn headline(evidence: &Evidence<'_>, verdict: Verdict, causes: &[Cause], differs
     let first = causes.first().map(|cause| cause.summary.as_str());
     match (verdict, first) {
         (Verdict::Inconclusive, Some(first)) => format!("Nothing can be said about {name}: {}", lower(first)),
+        (Verdict::Inconclusive, None) if not_asked::of(evidence.run, Role::Target).is_some() => {
+            let left = not_asked::of(evidence.run, Role::Target);
+            let (host, why) = left.map(|left| (left.host.as_str(), not_asked::why(left))).unwrap_or_default();
+            format!(
+                "Nothing can be said about {name}: its PDS, {host}, was not asked, as only a document names it and {why}."
+            )
+        }
         (Verdict::Inconclusive, None) => {
             let why = match evidence.run.ended {
                 _ if is_kept_out(evidence) => "it answers that it is asked too often (429)",
@@ -142,7 +150,7 @@ fn headline(evidence: &Evidence<'_>, verdict: Verdict, causes: &[Cause], differs
                 format!(
                     "No fault was found at {name}{version}, but {answers} from {reference}'s and nothing explains it."
                 )
-            } else if evidence.run.settings.left_out.is_empty() {
+            } else if evidence.run.settings.left_out.is_empty() && not_asked::all(evidence.run).next().is_none() {
                 format!("{name} is healthy{version}: no fault was found.")
             } else {
                 format!("No fault was found at {name}{version} in what was measured.")

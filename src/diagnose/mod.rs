@@ -12,6 +12,7 @@ pub mod invariants;
 pub mod judge;
 pub mod net_kinds;
 pub mod node_model;
+pub mod not_asked;
 pub mod pace;
 pub mod par_stage;
 pub mod rank;

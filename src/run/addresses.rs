@@ -3,7 +3,10 @@
 
 use std::{
     net::IpAddr,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use pdsdoctor_probes::{
@@ -14,29 +17,55 @@ use pdsdoctor_probes::{
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::Context;
+use super::{Context, contact::left_alone};
 
 /// How many configured name servers are asked. Resolvers of Linux never use more than three (`MAXNS`).
 const SERVERS: usize = 3;
 
-/// Starts to look up `host`; each address comes once, as soon as anything names it. Ends when all
+/// The addresses of a host that may be asked, as they become known.
+pub(super) struct Addresses {
+    from: UnboundedReceiver<IpAddr>,
+    refused: Arc<AtomicBool>,
+}
+
+impl Addresses {
+    /// The next one.
+    pub(super) async fn recv(&mut self) -> Option<IpAddr> {
+        self.from.recv().await
+    }
+
+    /// The host, or an address of it, is there so far and may not be asked ([`super::contact`]); that is noted.
+    pub(super) fn refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
+    }
+}
+
+/// Starts to look up `host`; each address that may be asked comes once, as soon as anything names it. Ends when all
 /// have answered.
-pub(super) fn addresses(
-    context: &Arc<Context>,
-    probe: ProbeName,
-    role: Role,
-    host: &str,
-    port: u16,
-) -> UnboundedReceiver<IpAddr> {
+pub(super) fn addresses(context: &Arc<Context>, probe: ProbeName, role: Role, host: &str, port: u16) -> Addresses {
     let (to, from) = unbounded_channel();
+    let refused = Arc::new(AtomicBool::new(false));
+    let from = Addresses { from, refused: Arc::clone(&refused) };
+    if let Err(reason) = context.contacts.host(role, host, port) {
+        refused.store(true, Ordering::Relaxed);
+        left_alone(context, probe, role, (host, port), None, reason);
+        return from;
+    }
     let (raw, mut answers) = unbounded_channel::<IpAddr>();
     let host = host.to_owned();
     tokio::spawn({
-        let context = Arc::clone(context);
+        let (context, host) = (Arc::clone(context), host.clone());
         async move {
-            let mut seen = Vec::new();
+            let _looking = (role == Role::Target).then(|| context.contacts.looking());
+            let (mut seen, mut known) = (Vec::new(), Vec::new());
             while let Some(addr) = answers.recv().await {
-                if seen.len() < limits::ADDRESSES && !seen.contains(&addr) {
+                if known.len() < limits::ADDRESSES && !known.contains(&addr) {
+                    known.push(addr);
+                    if let Err(reason) = context.contacts.address(role, &host, port, addr).await {
+                        refused.store(true, Ordering::Relaxed);
+                        left_alone(&context, probe, role, (&host, port), Some(addr), reason);
+                        continue;
+                    }
                     seen.push(addr);
                     if role == Role::Target {
                         context.bridge.address(addr);

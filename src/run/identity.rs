@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use super::{Context, addresses::addresses, clients::https_host, lines::open};
 
 /// The public PLC directory (did:plc method specification).
-const PLC_DIRECTORY: &str = "https://plc.directory";
+pub(super) const PLC_DIRECTORY: &str = "https://plc.directory";
 
 /// What the `_atproto` TXT record of a name says.
 #[derive(Default)]
@@ -104,6 +104,8 @@ pub(super) async fn well_known(context: &Arc<Context>, probe: ProbeName, role: R
             tasks.spawn(async move { well_known_at(&context, probe, role, &handle, addr).await });
         }
     }
+    // What was left alone is there all the same.
+    any_address |= addrs.refused();
     let mut did = None;
     while let Some(done) = tasks.join_next().await {
         did = did.or(done.ok().flatten());

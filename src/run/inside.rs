@@ -261,7 +261,9 @@ mod linux {
         {
             let found = context.found();
             if let Some(host) = &found.target.host {
-                add(EgressHost::new(Role::Target, host, found.target.port));
+                let port = found.target.port;
+                let public_only = !context.contacts.is_named(host, port);
+                add(EgressHost { public_only, ..EgressHost::new(Role::Target, host, port) });
             }
         }
         if !options.no_third_party || options.client_ids_given {

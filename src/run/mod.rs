@@ -4,6 +4,7 @@
 
 mod addresses;
 mod clients;
+mod contact;
 mod handles;
 mod identity;
 mod inside;
@@ -29,6 +30,7 @@ use pdsdoctor_probes::{
         own_network::own_network,
     },
     record::{Ended, RUN_SCHEMA, Reference, Run, Settings, Target, TargetKind},
+    redact::Hidden,
     roots::Roots,
     text::Text,
 };
@@ -43,6 +45,8 @@ pub const USER_AGENT: &str = concat!("pdsdoctor/", env!("CARGO_PKG_VERSION"), " 
 struct Context {
     net: Net,
     options: CheckOptions,
+    /// Who may be asked.
+    contacts: contact::Contacts,
     resolvers: Resolvers,
     /// This machine can send on the family, and the user allows it.
     has_v4: bool,
@@ -100,7 +104,9 @@ pub async fn check(
     interrupt: oneshot::Receiver<()>,
 ) -> Run {
     let started = jiff::Timestamp::now();
-    let net = Net::new(Vantage::Here, roots, USER_AGENT.to_owned(), observer);
+    let urls = options.client_ids.iter().chain(options.egress_hosts.iter().map(|host| &host.url));
+    let hidden = Hidden::of(urls.map(String::as_str));
+    let net = Net::hiding(hidden.clone(), Vantage::Here, roots, USER_AGENT.to_owned(), observer);
     let has_v4 = own_network(&net, Family::V4) && !options.only_v6;
     let has_v6 = own_network(&net, Family::V6) && !options.only_v4;
     let resolvers = dns::configured_resolvers(&net, &options.nameservers);
@@ -108,6 +114,7 @@ pub async fn check(
     let context = Arc::new(Context {
         net: net.clone(),
         options: options.clone(),
+        contacts: contact::Contacts::new(options),
         resolvers,
         has_v4,
         has_v6,
@@ -160,8 +167,29 @@ pub async fn check(
         facts,
         not_measured,
     };
+    without(&hidden, &mut run);
     run.put_in_order();
     run
+}
+
+/// Takes what the user wrote behind a `?` out of everything that is kept.
+fn without(hidden: &Hidden, run: &mut Run) {
+    if hidden.is_empty() {
+        return;
+    }
+    let clean = serde_json::to_value(&*run).and_then(|mut value| {
+        hidden.value(&mut value);
+        serde_json::from_value(value)
+    });
+    match clean {
+        Ok(clean) => *run = clean,
+        // Nothing of a run that cannot be cleaned may leave.
+        Err(_) => {
+            run.facts.clear();
+            run.not_measured.clear();
+            run.settings.client_ids.clear();
+        }
+    }
 }
 
 /// The lines of a run: this machine, the target, the reference, the applications' documents.
@@ -200,6 +228,8 @@ async fn target_input(context: &Context) -> Option<TargetInput> {
         None if ProbeName::of_outside().all(|probe| probe == ProbeName::OwnNetwork || !context.measures(probe)) => None,
         None => {
             let host = context.bridge.pds_here().await?;
+            // Whoever examines this machine means the PDS on it.
+            context.contacts.name(&host, 443);
             let mut found = context.found();
             found.target.kind = TargetKind::Host;
             found.target.input = Text::new(&host);

@@ -145,6 +145,9 @@ async fn discover(context: &Arc<Context>, side: Side, origin: &str, addr: IpAddr
                     });
                 }
                 Some(_) => {}
+                None if tasks.is_empty() && addrs.refused() => {
+                    return Err("the authorization server named was not asked".to_owned());
+                }
                 None if tasks.is_empty() => return Err(last),
                 None => {
                     if let Some(Ok((addr, fact))) = tasks.join_next().await {

@@ -17,7 +17,8 @@ use tokio::{sync::mpsc::UnboundedReceiver, time};
 
 use super::{
     Context,
-    clients::{Clients, https_host},
+    clients::Clients,
+    contact::pds_named,
     handles, identity,
     lines::{Answer, Depth, first_working, lines},
     oauth, origin,
@@ -98,7 +99,7 @@ async fn look(context: &Arc<Context>, clients: &Clients, name: &str) {
         }
         return pds(context, clients, name, 443, answers, first).await;
     };
-    let endpoint = identity::document_of(context, &did).await.and_then(|document| https_host(&document.pds?));
+    let endpoint = identity::document_of(context, &did).await.and_then(|document| pds_named(context, &document.pds?));
     match endpoint {
         // A PDS whose own name is also somebody's handle.
         Some((host, 443)) if host == name => pds(context, clients, name, 443, answers, first).await,
@@ -153,7 +154,7 @@ fn names_itself(answer: &Answer, name: &str) -> bool {
 async fn did_target(context: &Arc<Context>, clients: &Clients, did: &str) {
     context.found().target.did = Some(Text::new(did));
     let Some(endpoint) = identity::document_of(context, did).await.and_then(|document| document.pds) else { return };
-    let Some((host, port)) = https_host(&endpoint) else { return };
+    let Some((host, port)) = pds_named(context, &endpoint) else { return };
     let answers = lines(context, Role::Target, &host, port, Depth::Full);
     pds(context, clients, &host, port, answers, None).await;
 }

@@ -2,7 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::host_fact::Range;
+use crate::{
+    address_kind::{AddressKind, address_kind},
+    host_fact::Range,
+};
 
 /// Who can reach `addr`, found on `interface` if that is known (the registries of RFC 6890).
 pub(super) fn range_of(addr: IpAddr, interface: Option<&str>) -> Range {
@@ -28,8 +31,8 @@ fn v4(addr: Ipv4Addr, interface: Option<&str>) -> Range {
         (172, 18..=31, _) if is_bridge(interface) => Range::Docker,
         (192, 168, _) if is_bridge(interface) => Range::Docker,
         (10, ..) | (172, 16..=31, _) | (192, 168, _) => Range::Private,
-        (0, ..) | (192, 0, 0 | 2) | (198, 18..=19, _) | (198, 51, 100) | (203, 0, 113) | (224.., ..) => Range::Reserved,
-        _ => Range::Global,
+        _ if address_kind(addr.into()) == AddressKind::Public => Range::Global,
+        _ => Range::Reserved,
     }
 }
 
@@ -48,8 +51,7 @@ fn v6(addr: Ipv6Addr) -> Range {
         Range::Tailscale
     } else if addr.is_unique_local() {
         Range::UniqueLocal
-    } else if parts[0] & 0xe000 == 0x2000 && !(parts[0] == 0x2001 && parts[1] == 0xdb8) && parts[0] != 0x3fff {
-        // Global unicast is 2000::/3; documentation is 2001:db8::/32 and 3fff::/20 (RFC 9637).
+    } else if address_kind(addr.into()) == AddressKind::Public {
         Range::Global
     } else {
         Range::Reserved

@@ -10,6 +10,8 @@ use futures_util::future::join_all;
 
 use super::{address::range_of, name_files, namespace::drop_capabilities, network, read::Root, survey::Place};
 use crate::{
+    address_kind::is_public,
+    contact_fact::{NotAsked, NotAskedFact},
     dns_fact::{DnsPurpose, RecordType},
     fact::{ConnectFact, FactBody, ProbeName, Role},
     host_fact::Range,
@@ -80,12 +82,15 @@ pub struct EgressHost {
     pub attempts: u8,
     /// A document of it, to be fetched where a handshake succeeds.
     pub document: Option<String>,
+    /// A stranger's document names it: only its public addresses are connected to.
+    pub public_only: bool,
 }
 
 impl EgressHost {
     /// A host with TLS that is tried once.
     pub fn new(role: Role, host: &str, port: u16) -> Self {
-        Self { role, host: host.to_owned(), port, tls: true, addresses: Vec::new(), attempts: 1, document: None }
+        let (host, addresses) = (host.to_owned(), Vec::new());
+        Self { role, host, port, tls: true, addresses, attempts: 1, document: None, public_only: false }
     }
 }
 
@@ -201,6 +206,20 @@ impl Here<'_> {
 
     async fn addresses(self, host: &EgressHost, found: &[IpAddr]) {
         let found = &found[..found.len().min(limits::ADDRESSES)];
+        let (found, inner): (Vec<IpAddr>, Vec<IpAddr>) =
+            found.iter().partition(|addr| !host.public_only || is_public(**addr));
+        for addr in inner {
+            let job = self.net.begin(ProbeName::Egress, "leave to ask a host that a document names");
+            let (role, name, reason) = (host.role, Text::new(&host.host), NotAsked::NotPublic);
+            job.finish(FactBody::NotAsked(NotAskedFact {
+                role,
+                host: name,
+                port: host.port,
+                addr: Some(addr),
+                reason,
+            }));
+        }
+        let found = found.as_slice();
         if found.is_empty() || !self.connects {
             return;
         }

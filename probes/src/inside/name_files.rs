@@ -32,7 +32,7 @@ pub(super) fn read(root: &Root) -> NameFilesFact {
     fact.hosts = file("/etc/hosts").lines().filter_map(hosts_entry).take(ENTRIES).collect();
     let nsswitch = file("/etc/nsswitch.conf");
     let order = nsswitch.lines().filter_map(uncommented).find_map(|line| line.strip_prefix("hosts:"));
-    fact.nsswitch = words(order, |word| is_source(word));
+    fact.nsswitch = words(order, is_source);
     let gai = file("/etc/gai.conf");
     fact.gai = gai.lines().filter_map(uncommented).filter_map(gai_line).take(ENTRIES).collect();
     fact.unreadable = unreadable;
@@ -59,8 +59,8 @@ fn resolv_conf(text: &str, fact: &mut NameFilesFact) {
                 let server = rest.split_whitespace().next().filter(|server| is_server(server));
                 fact.nameservers.extend(server.map(|server| Text::limited(server, 80)));
             }
-            "search" | "domain" => fact.search = words(Some(rest), |word| is_domain(word)),
-            "options" => fact.options.extend(words(Some(rest), |word| is_option(word))),
+            "search" | "domain" => fact.search = words(Some(rest), is_domain),
+            "options" => fact.options.extend(words(Some(rest), is_option)),
             _ => {}
         }
     }

@@ -15,8 +15,159 @@ use crate::{
 /// The most flags that are kept.
 const FLAGS: usize = 32;
 
-/// Flags whose value is kept: they say how connections are made and names resolved, and hold no secret.
-const KEPT_VALUES: &[&str] = &["--dns-result-order"];
+/// Flags of Node that are kept by name (`node --help`): what is not among them may be anybody's word.
+const KNOWN: &[&str] = &[
+    "--abort-on-uncaught-exception",
+    "--allow-addons",
+    "--allow-child-process",
+    "--allow-fs-read",
+    "--allow-fs-write",
+    "--allow-wasi",
+    "--allow-worker",
+    "--conditions",
+    "--cpu-prof",
+    "--diagnostic-dir",
+    "--disable-proto",
+    "--disable-warning",
+    "--disable-wasm-trap-handler",
+    "--dns-result-order",
+    "--enable-fips",
+    "--enable-network-family-autoselection",
+    "--enable-source-maps",
+    "--env-file",
+    "--env-file-if-exists",
+    "--experimental-loader",
+    "--experimental-require-module",
+    "--experimental-sqlite",
+    "--experimental-strip-types",
+    "--experimental-transform-types",
+    "--experimental-vm-modules",
+    "--experimental-wasm-modules",
+    "--expose-gc",
+    "--force-context-aware",
+    "--force-fips",
+    "--force-node-api-uncaught-exceptions-policy",
+    "--frozen-intrinsics",
+    "--heap-prof",
+    "--heapsnapshot-near-heap-limit",
+    "--heapsnapshot-signal",
+    "--icu-data-dir",
+    "--import",
+    "--insecure-http-parser",
+    "--inspect",
+    "--inspect-brk",
+    "--inspect-port",
+    "--inspect-wait",
+    "--interpreted-frames-native-stack",
+    "--jitless",
+    "--loader",
+    "--max-heap-size",
+    "--max-http-header-size",
+    "--max-old-space-size",
+    "--max-old-space-size-percentage",
+    "--max-semi-space-size",
+    "--min-semi-space-size",
+    "--network-family-autoselection",
+    "--network-family-autoselection-attempt-timeout",
+    "--no-addons",
+    "--no-deprecation",
+    "--no-enable-network-family-autoselection",
+    "--no-experimental-fetch",
+    "--no-experimental-global-navigator",
+    "--no-experimental-require-module",
+    "--no-experimental-sqlite",
+    "--no-experimental-strip-types",
+    "--no-experimental-websocket",
+    "--no-extra-info-on-fatal-exception",
+    "--no-force-async-hooks-checks",
+    "--no-network-family-autoselection",
+    "--no-node-snapshot",
+    "--no-opt",
+    "--no-warnings",
+    "--node-memory-debug",
+    "--node-snapshot",
+    "--openssl-config",
+    "--openssl-legacy-provider",
+    "--openssl-shared-config",
+    "--optimize-for-size",
+    "--pending-deprecation",
+    "--perf-basic-prof",
+    "--permission",
+    "--preserve-symlinks",
+    "--preserve-symlinks-main",
+    "--prof",
+    "--redirect-warnings",
+    "--report-dir",
+    "--report-directory",
+    "--report-filename",
+    "--report-on-fatalerror",
+    "--report-on-signal",
+    "--report-signal",
+    "--report-uncaught-exception",
+    "--require",
+    "--secure-heap",
+    "--secure-heap-min",
+    "--single-threaded",
+    "--snapshot-blob",
+    "--stack-size",
+    "--stack-trace-limit",
+    "--throw-deprecation",
+    "--title",
+    "--tls-cipher-list",
+    "--tls-keylog",
+    "--tls-max-v1.2",
+    "--tls-max-v1.3",
+    "--tls-min-v1.0",
+    "--tls-min-v1.1",
+    "--tls-min-v1.2",
+    "--tls-min-v1.3",
+    "--trace-deprecation",
+    "--trace-env",
+    "--trace-exit",
+    "--trace-gc",
+    "--trace-sigint",
+    "--trace-sync-io",
+    "--trace-tls",
+    "--trace-uncaught",
+    "--trace-warnings",
+    "--track-heap-objects",
+    "--unhandled-rejections",
+    "--use-bundled-ca",
+    "--use-env-proxy",
+    "--use-largepages",
+    "--use-openssl-ca",
+    "--use-system-ca",
+    "--v8-pool-size",
+    "--verify-base-objects",
+    "--watch",
+    "--watch-path",
+    "--zero-fill-buffers",
+    "-C",
+    "-r",
+];
+
+/// What stands for a flag that is not among them.
+const UNKNOWN: &str = "--?";
+
+/// Those of them whose value is a number, and is kept.
+const NUMBERS: &[&str] = &[
+    "--heapsnapshot-near-heap-limit",
+    "--max-heap-size",
+    "--max-http-header-size",
+    "--max-old-space-size",
+    "--max-old-space-size-percentage",
+    "--max-semi-space-size",
+    "--min-semi-space-size",
+    "--network-family-autoselection-attempt-timeout",
+    "--secure-heap",
+    "--secure-heap-min",
+    "--stack-size",
+    "--stack-trace-limit",
+    "--v8-pool-size",
+];
+
+/// Those whose value is one of a few words, and is kept: it says how names are resolved.
+const WORDS: &[(&str, &[&str])] = &[("--dns-result-order", &["ipv4first", "ipv6first", "verbatim"])];
 
 /// The flags of a `NODE_OPTIONS`. Node drops what follows the first word that is no flag without a message, and knows
 /// no single quotes: a mark is left of either.
@@ -28,7 +179,8 @@ pub(super) fn options(value: &str) -> Vec<Text> {
     found
 }
 
-/// The flags among `words`, each with its value if that is a number, or one of [`KEPT_VALUES`].
+/// The flags among `words` that Node knows, each with its value where that is a number and one belongs there
+/// ([`NUMBERS`]), or a word of Node's own ([`WORDS`]).
 /// Node takes `_` for `-` in names of options.
 pub(super) fn flags<'a>(words: impl Iterator<Item = &'a str>) -> Vec<Text> {
     let mut flags: Vec<String> = Vec::new();
@@ -45,23 +197,46 @@ pub(super) fn flags<'a>(words: impl Iterator<Item = &'a str>) -> Vec<Text> {
         }
         let (name, value) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
         let name = name.replace('_', "-");
-        let is_name = name.len() <= 80 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-        if !is_name || flags.len() == FLAGS {
+        if flags.len() == FLAGS {
+            continue;
+        }
+        if !is_known(&name) {
+            // That there is one counts: Node may refuse it, and whoever sets others must keep it.
+            flags.push(UNKNOWN.to_owned());
             continue;
         }
         let quote = if single { "'" } else { "" };
         flags.push(match value {
             Some(value) if is_kept(&name, value) => format!("{quote}{name}={value}"),
+            // Node refuses any other word, and goes by none.
+            Some(_) if WORDS.iter().any(|(flag, _)| *flag == name) => format!("{quote}{name}=?"),
             _ => format!("{quote}{name}"),
         });
     }
     flags.iter().map(|flag| Text::limited(flag, 120)).collect()
 }
 
+/// Every flag has its opposite, which is the same to whoever reads it: `--no-dns-result-order` is said wrongly, not secretly.
+fn is_known(name: &str) -> bool {
+    let plain = name.strip_prefix("--no-").map(|rest| format!("--{rest}"));
+    KNOWN.contains(&name) || plain.is_some_and(|plain| KNOWN.contains(&plain.as_str()))
+}
+
 fn is_kept(name: &str, value: &str) -> bool {
     let is_number = !value.is_empty() && value.len() <= 12 && value.bytes().all(|byte| byte.is_ascii_digit());
-    let is_word = value.len() <= 20 && value.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    is_number || (KEPT_VALUES.contains(&name) && is_word)
+    let is_word = WORDS.iter().any(|(flag, words)| *flag == name && words.contains(&value));
+    is_number && NUMBERS.contains(&name) || is_word
+}
+
+/// Only the name: a path may tell whose home it is; and only a name that many scripts have, else how it ends.
+fn script(path: &str) -> Text {
+    const USUAL: &[&str] = &["app", "cli", "index", "main", "pds", "server", "start"];
+    let name = path.rsplit('/').next().unwrap_or(path);
+    match name.rsplit_once('.') {
+        Some((stem, "js" | "mjs" | "cjs" | "ts")) if USUAL.contains(&stem) => Text::new(name),
+        Some((_, end @ ("js" | "mjs" | "cjs" | "ts"))) => Text::new(&format!("?.{end}")),
+        _ => Text::new("?"),
+    }
 }
 
 /// The arguments of a Node that come before its script, and the name of that script.
@@ -73,9 +248,7 @@ pub(super) fn arguments(argv: &[String]) -> (Vec<Text>, Option<Text>) {
     let mut rest = argv.iter().skip(1);
     while let Some(word) = rest.next() {
         if !word.starts_with('-') {
-            // Only the name: a path may tell whose home it is.
-            let name = word.rsplit('/').next().unwrap_or(word);
-            return (flags(words.into_iter()), Some(Text::limited(name, 80)));
+            return (flags(words.into_iter()), Some(script(word)));
         }
         if matches!(word.as_str(), "-e" | "-p" | "--eval" | "--print" | "-") {
             break;
@@ -178,8 +351,23 @@ mod tests {
             texts("--network_family_autoselection_attempt_timeout 1000 \"--max-old-space-size=512\""),
             ["--network-family-autoselection-attempt-timeout=1000", "--max-old-space-size=512"]
         );
-        assert_eq!(texts("--dns-result-order=$(cat) --x\u{1b}[0m --a=b"), ["--dns-result-order", "--a"]);
-        assert_eq!(flags(["--x"; 100].into_iter()).len(), FLAGS);
+        assert_eq!(texts("--dns-result-order=$(cat) --x\u{1b}[0m --a=b"), ["--dns-result-order=?", "--?", "--?"]);
+        assert_eq!(
+            texts(
+                "--title=CANARY --secret=CANARY --CANARY --pin=12345 --inspect=12345 --require=/CANARY --max-old-space-size=77 --dns-result-order=CANARY"
+            ),
+            [
+                "--title",
+                "--?",
+                "--?",
+                "--?",
+                "--inspect",
+                "--require",
+                "--max-old-space-size=77",
+                "--dns-result-order=?"
+            ]
+        );
+        assert_eq!(flags(["--inspect"; 100].into_iter()).len(), FLAGS);
     }
 
     /// What Node drops must not look like what it takes.

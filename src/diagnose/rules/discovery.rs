@@ -12,6 +12,7 @@ use super::{Found, Rule, list, proxy::NGINX};
 use crate::diagnose::{
     Bounds, Cause, Code, Confidence, Impact, Remedy,
     evidence::{Evidence, Seen},
+    not_asked,
     step::{Command, HostName, Settle, Url, command, entry, prose, quoted, run, run_or, say, write},
 };
 
@@ -42,6 +43,11 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
         .find(|seen| seen.body.is_expected());
     let server = if elsewhere && other_server.is_some() { other_server } else { own_server };
     let Some(server) = server else { return };
+    // What was left alone may well answer: that it was not asked is said among what was not measured.
+    let left_alone = not_asked::of(evidence.run, Role::TargetAuthServer).is_some();
+    if elsewhere && other_server.is_none() && left_alone && names_itself(resource.body, origin) {
+        return;
+    }
     let elsewhere_only = elsewhere && other_server.is_none() && !server.body.is_expected();
     if let Some(named) = named.first().filter(|_| elsewhere_only && names_itself(resource.body, origin)) {
         found.cause(other_server_silent(evidence, origin, named, resource, server));

@@ -14,6 +14,7 @@ use super::{Found, Rule, list};
 use crate::diagnose::{
     Bounds, Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Line, Seen, host_of},
+    not_asked,
     step::{HostName, Step, command, entry, run, word, write, write_all},
     words::date,
 };
@@ -86,7 +87,9 @@ fn accounts<'a>(evidence: &Evidence<'a>, domain: &str) -> Accounts<'a> {
             accounts.by_txt.push(handle);
         } else {
             accounts.need_host.push(handle);
-            if super::handle_records::well_known_did(evidence, handle).is_none() {
+            // Of a host that was not asked nothing is known.
+            let asked = !not_asked::is_host(evidence.run, handle);
+            if asked && super::handle_records::well_known_did(evidence, handle).is_none() {
                 accounts.broken.push(handle);
             }
         }

@@ -14,6 +14,7 @@ use super::{Found, Rule, handle_hosts::did_of, list};
 use crate::diagnose::{
     Bounds, Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Seen, host_of},
+    not_asked,
     step::{Did, HostName, Step, entry, prose, quoted, say, write},
 };
 
@@ -391,7 +392,9 @@ impl Handle<'_, '_> {
     }
 
     fn unverified(&self) -> Option<Cause> {
-        if !self.records.is_empty() || self.well_known.is_some() {
+        // A host that was left alone may well give the DID.
+        let asked = !not_asked::is_host(self.evidence.run, self.handle);
+        if !self.records.is_empty() || self.well_known.is_some() || !asked {
             return None;
         }
         let txt = self.evidence.txt_answers(&format!("_atproto.{}", self.handle));

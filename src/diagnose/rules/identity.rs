@@ -1,6 +1,7 @@
 //! From the handle or DID that was named to the PDS: does the DID document lead there?
 
 use pdsdoctor_probes::{
+    address_kind::is_public,
     fact::{FactId, Role},
     http_fact::{Content, HttpFact, HttpPurpose},
     record::TargetKind,
@@ -11,6 +12,7 @@ use super::{Found, Rule, handle_records::claims, list};
 use crate::diagnose::{
     Bounds, Cause, Code, Confidence, Impact, Remedy,
     evidence::{Evidence, Seen},
+    not_asked,
     step::{HostName, command, run, say},
 };
 
@@ -108,8 +110,16 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
 
 fn endpoint_fault(endpoint: &str) -> Option<&'static str> {
     let Ok(url) = Url::parse(endpoint) else { return Some("is not a URL") };
+    let inner = match url.host() {
+        Some(url::Host::Ipv4(addr)) => !is_public(addr.into()),
+        Some(url::Host::Ipv6(addr)) => !is_public(addr.into()),
+        Some(url::Host::Domain(name)) => !name.trim_end_matches('.').contains('.'),
+        None => true,
+    };
     if url.scheme() != "https" {
         Some("is not https")
+    } else if inner {
+        Some("is no host of the public internet")
     } else if url.port().is_some() {
         Some("carries a port, which relays refuse")
     } else if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
@@ -127,8 +137,8 @@ fn no_document(evidence: &Evidence<'_>, did: &str, fetched: &[Seen<'_, HttpFact>
         .chain(evidence.all_connects().iter().filter(|seen| seen.body.role == Role::Directory).map(Seen::id))
         .chain(evidence.all_dns().iter().filter(|seen| seen.body.role == Role::Directory).map(Seen::id))
         .collect();
-    // Cut short before the directory was asked, or told not to ask it: that is no finding.
-    if tried.is_empty() {
+    // Cut short before the directory was asked, or told not to ask it, or left alone: that is no finding.
+    if tried.is_empty() || not_asked::of(evidence.run, Role::Directory).is_some() {
         return None;
     }
     let summary = if gone {

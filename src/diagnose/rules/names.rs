@@ -12,6 +12,7 @@ use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy,
     evidence::{Evidence, Seen},
     net_kinds::{AddressKind, address_kind},
+    not_asked,
     step::{HostName, Settle, command, entry, prose, quoted, run, say, write},
 };
 
@@ -288,7 +289,9 @@ fn private(evidence: &Evidence<'_>, host: &str, answers: &[Seen<'_, DnsFact>]) -
             && seen.body.addresses().iter().any(|addr| bad.iter().any(|(bad, _)| bad == addr))
     });
     let sure = if by_the_world { Confidence::Confirmed } else { Confidence::Likely };
-    let (impact, confidence, summary) = match (all, reached) {
+    // A document names it, so it was not asked here, and whether it is reached is not known.
+    let left_alone = !by_the_world && not_asked::is_host(evidence.run, host);
+    let (impact, confidence, summary) = match (all, reached || left_alone) {
         (true, true) => (
             Impact::Risk,
             Confidence::Possible,

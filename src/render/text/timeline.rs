@@ -72,6 +72,10 @@ fn what(body: &FactBody) -> String {
             let status = format!("{} {error}{text}", f.status.unwrap_or(0));
             format!("{} {} for {}: {}", f.endpoint, f.arm, f.client_id, outcome(f.failure.as_ref(), &status))
         }
+        FactBody::NotAsked(f) => {
+            let addr = f.addr.map_or(String::new(), |addr| format!(" at {addr}"));
+            format!("{} port {}{addr}: not asked ({})", f.host, f.port, f.reason)
+        }
         other => inside(other),
     }
 }
