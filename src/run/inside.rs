@@ -117,6 +117,7 @@ mod linux {
         };
         let survey = inside::survey(&aside, &how).await;
         let named = survey.processes.iter().find_map(|process| process.fact.hostname.as_ref());
+        let named = named.or_else(|| survey.claims.first().map(|claim| &claim.hostname));
         context.bridge.found.send_replace(Some(named.map(ToString::to_string)));
         let why = reason(context, &survey).await;
         if why.is_some() {
@@ -166,13 +167,14 @@ mod linux {
         }
         let is_here = |known: &Known| {
             let host = known.host.as_deref()?;
-            inside::is_pds_host(host, &known.addresses, &survey.own_addresses, &survey.processes)
+            inside::is_pds_host(host, &known.addresses, survey)
         };
         // Until then nothing is certain: the name may be a handle, an address may still come.
         let known = known.wait_for(|known| known.complete || is_here(known).is_some()).await.ok()?.clone();
         Some(match is_here(&known)? {
             HostReason::OwnAddress(addr) => format!("{addr} is an address of this machine"),
-            HostReason::Hostname(pid) => format!("process {pid} has its PDS_HOSTNAME"),
+            HostReason::Hostname(pid) => format!("process {pid} is in the container that was made for it"),
+            HostReason::Claimed(pid) => format!("process {pid} says so, with its PDS_HOSTNAME, and nothing else does"),
         })
     }
 

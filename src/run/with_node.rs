@@ -2,8 +2,8 @@
 
 use pdsdoctor_probes::{
     fact::ProbeName,
-    inside::{self, InsideOptions, Survey},
-    process_fact::{NodeArm, ProcessFact},
+    inside::{self, Claim, InsideOptions, PdsProcess, Survey},
+    process_fact::{FoundBy, NodeArm, ProcessFact},
 };
 
 use super::{Context, linux::ours};
@@ -21,10 +21,12 @@ pub(super) async fn examine(context: &Context, survey: &Survey, how: &InsideOpti
     if !options.with_node || !context.measures(ProbeName::WithNode) {
         return;
     }
-    let Some(process) = ours(context, survey).into_iter().next() else {
-        let needs = "the PDS on this machine: --pid or --container";
-        context.net.not_measured(ProbeName::WithNode, "--with-node: no process of the PDS was found", needs);
-        return;
+    let process = match the_one(context, survey) {
+        Ok(process) => process,
+        Err((why, needs)) => {
+            context.net.not_measured(ProbeName::WithNode, &format!("--with-node: {why}"), &needs);
+            return;
+        }
     };
     if options.no_third_party && !options.client_ids_given {
         context.net.not_measured(
@@ -38,6 +40,54 @@ pub(super) async fn examine(context: &Context, survey: &Survey, how: &InsideOpti
     // One app after the other: many Nodes at once keep each other from the processor.
     for url in options.client_ids.iter().take(DOCUMENTS) {
         inside::with_node(&context.net, process, how, url, &arms).await;
+    }
+}
+
+/// The process whose program is run: the one that the user named, or the only one that can be meant. A guess would run
+/// somebody else's program, and take what it says for the PDS's.
+fn the_one<'a>(context: &Context, survey: &'a Survey) -> Result<&'a PdsProcess, (String, String)> {
+    let host = context.found().target.host.clone();
+    chosen(host.as_deref(), &ours(context, survey), &survey.processes, &survey.claims)
+}
+
+fn chosen<'a>(
+    host: Option<&str>,
+    ours: &[&'a PdsProcess],
+    all: &[PdsProcess],
+    claims: &[Claim],
+) -> Result<&'a PdsProcess, (String, String)> {
+    let name_it = "--pid N or --container NAME, to name the one that is meant";
+    let is_host = |name: Option<&str>| host.is_some() && name == host;
+    let mut words: Vec<String> = ours.iter().map(|process| process.words()).collect();
+    words.extend(claims.iter().filter(|claim| is_host(Some(&claim.hostname))).map(|claim| claim.words.clone()));
+    let Some(process) = ours.first() else {
+        if words.is_empty() {
+            let needs = "the PDS on this machine: --pid or --container";
+            return Err(("no process of the PDS was found".to_owned(), needs.to_owned()));
+        }
+        return Err((format!("which is the PDS is not clear: {}", words.join(", ")), name_it.to_owned()));
+    };
+    if process.fact.found != FoundBy::Scan {
+        return Ok(process);
+    }
+    if ours.len() > 1 {
+        return Err((format!("which is the PDS is not clear: {}", words.join(", ")), name_it.to_owned()));
+    }
+    if !is_host(process.fact.hostname.as_deref()) {
+        let why = format!("{} does not say that it is this PDS", process.words());
+        return Err((why, format!("--pid {}, if it is", process.fact.pid)));
+    }
+    // One that tells no name may be this PDS as well, by a file of settings that it reads itself. An engine's word is more.
+    let unnamed = all.iter().find(|other| other.fact.hostname.is_none());
+    if let Some(other) = unnamed.filter(|_| !process.is_vouched()) {
+        let why = format!("which is the PDS is not clear: {}, {}", process.words(), other.words());
+        return Err((why, name_it.to_owned()));
+    }
+    match process.port_of_another() {
+        Some(why) if !process.is_vouched() => {
+            Err((format!("{}: {why}", process.words()), format!("--pid {}, if it is the PDS", process.fact.pid)))
+        }
+        _ => Ok(process),
     }
 }
 

@@ -160,6 +160,38 @@ pub(super) async fn container(net: &Net, sockets: &[PathBuf], wanted: &str) -> R
     Err(missing)
 }
 
+/// A container that was made for a PDS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Named {
+    pub(super) id: Text,
+    pub(super) name: Text,
+    /// `running`, `exited`, `restarting` …
+    pub(super) status: Text,
+    /// The `PDS_HOSTNAME` that it was made with.
+    pub(super) hostname: Text,
+}
+
+/// The most containers that are asked about.
+const CONTAINERS: usize = 24;
+
+/// The containers that were made for a PDS, whether they run or not, of the engines at `sockets`.
+pub(super) async fn named(sockets: &[PathBuf]) -> Vec<Named> {
+    let mut found = Vec::new();
+    for socket in sockets {
+        let Ok((200, list)) = get(socket, &format!("/containers/json?all=1&limit={CONTAINERS}")).await else {
+            continue;
+        };
+        for entry in list.as_array().into_iter().flatten().take(CONTAINERS) {
+            let Some(id) = entry.get("Id").and_then(Value::as_str).filter(|id| is_name(id)) else { continue };
+            let Ok((200, document)) = get(socket, &format!("/containers/{id}/json")).await else { continue };
+            let (fact, environment) = inspected(&document);
+            let named = |hostname| Named { id: fact.id, name: fact.name, status: fact.status, hostname };
+            found.extend(environment.hostname().map(named));
+        }
+    }
+    found
+}
+
 /// Names of containers (moby, `daemon/names`), and so nothing that could change the path asked for.
 fn is_name(raw: &str) -> bool {
     let mut bytes = raw.bytes();

@@ -3,6 +3,7 @@
 use std::{fs, time::Instant};
 
 use super::{
+    claims::Owner,
     environment::{ENVIRONMENT, Environment},
     listeners, read,
 };
@@ -60,6 +61,8 @@ pub(super) struct Candidate {
     pub(super) pid: u32,
     /// What was seen.
     pub(super) because: String,
+    /// Its `PDS_HOSTNAME`, if it has the form of a host name.
+    pub(super) hostname: Option<String>,
 }
 
 /// What a look at all processes gave.
@@ -97,7 +100,10 @@ pub(super) fn scan() -> Scan {
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied && is_runtime(pid, comm) => {
                 if is_pds_command(pid) {
                     let because = "its command line".to_owned();
-                    found.push((Candidate { pid, because }, Rank { silent: true, ..Rank::of(pid, String::new()) }));
+                    found.push((
+                        Candidate { pid, because, hostname: None },
+                        Rank { silent: true, ..Rank::of(pid, String::new()) },
+                    ));
                 } else {
                     scan.unreadable.push(pid);
                 }
@@ -165,6 +171,20 @@ pub(super) fn in_container(id: &str, first: u32) -> Option<u32> {
     choose(found).first().map(|candidate| candidate.pid).or_else(runtime).or(Some(first))
 }
 
+/// Whether `pid` is in the container whose first process is `first`: in its namespace of processes, which is none of
+/// this machine's, or else in its control groups, as engines that give no such namespace have it.
+pub(super) fn shares_container(first: u32, pid: u32) -> bool {
+    let group = |pid: u32| read::text(format!("/proc/{pid}/cgroup"), read::SMALL).ok();
+    let space = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let (own, theirs) = (space(std::process::id()), space(first));
+    if pid == first || theirs.is_some() && theirs != own && theirs == space(pid) {
+        return true;
+    }
+    // The kernel's word on the groups: another name would be another line.
+    let groups = group(first);
+    groups.is_some() && groups == group(pid)
+}
+
 /// How good a candidate is, and to which PDS it belongs.
 struct Rank {
     /// It does not listen on its port.
@@ -201,10 +221,12 @@ fn candidate(pid: u32, environment: &Environment) -> Option<(Candidate, Rank)> {
     if !listens && !is_runtime(pid, comm.trim()) {
         return None;
     }
-    // One PDS may have helpers (goat, a debugger) with the same environment in the same container.
-    let group =
-        format!("{} {port} {:?}", environment.hostname().unwrap_or_default(), super::namespace::network_of(pid));
-    Some((Candidate { pid, because }, Rank { silent: !listens, ..Rank::of(pid, group) }))
+    // One PDS may have helpers (goat, a debugger) with the same environment in the same container. What is another
+    // owner's is none of them: whoever it is says the same.
+    let hostname = environment.hostname().map(|name| name.to_string());
+    let (owner, network) = (Owner::of(pid), super::namespace::network_of(pid));
+    let group = format!("{} {port} {network:?} {owner:?}", hostname.as_deref().unwrap_or_default());
+    Some((Candidate { pid, because, hostname }, Rank { silent: !listens, ..Rank::of(pid, group) }))
 }
 
 /// The best candidate of each PDS: the one that listens, else the oldest.

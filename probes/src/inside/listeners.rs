@@ -123,7 +123,7 @@ pub(super) fn program(pid: u32) -> Text {
 }
 
 /// The process that holds each of these sockets, as far as it may be seen.
-fn owners(mut wanted: Vec<u64>) -> BTreeMap<u64, u32> {
+pub(super) fn owners(mut wanted: Vec<u64>) -> BTreeMap<u64, u32> {
     let started = worked();
     let mut owners = BTreeMap::new();
     let Ok(processes) = fs::read_dir("/proc") else { return owners };

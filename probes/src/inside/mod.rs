@@ -4,6 +4,7 @@
 mod address;
 mod advertisement;
 mod cgroup;
+mod claims;
 mod confine;
 mod credentials;
 mod egress;
@@ -36,6 +37,7 @@ mod testing;
 mod with_node;
 
 pub use advertisement::LISTEN;
+pub use claims::Claim;
 pub use egress::{ATTEMPTS, EgressHost, Manner, PATIENCE, egress};
 pub use helper::helper;
 pub use local::{IMAGE_PORT, own_front, own_port};

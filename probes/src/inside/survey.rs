@@ -4,6 +4,7 @@ use std::{net::IpAddr, os::linux::fs::MetadataExt, path::PathBuf, time::Duration
 
 use super::{
     advertisement,
+    claims::{self, Claim},
     engine::{self, Missing},
     env_file,
     find::{self, Scan},
@@ -74,6 +75,25 @@ pub struct PdsProcess {
     pub place: Option<Place>,
     /// The engine of its container, where it answered.
     pub(super) engine: Option<engine::Known>,
+    /// The id of its container, where the engine made that with the host name that the process has.
+    pub(super) vouched: Option<Text>,
+}
+
+impl PdsProcess {
+    /// It in words: number, user, program.
+    pub fn words(&self) -> String {
+        claims::words(self.fact.pid)
+    }
+
+    /// An engine of this machine made its container with the host name that the process has: more than its own word.
+    pub fn is_vouched(&self) -> bool {
+        self.vouched.is_some()
+    }
+
+    /// Who else holds the port that it says is its own, in words.
+    pub fn port_of_another(&self) -> Option<String> {
+        claims::port_of_another(self)
+    }
 }
 
 impl Place {
@@ -90,6 +110,8 @@ pub struct Survey {
     pub processes: Vec<PdsProcess>,
     /// This machine's addresses.
     pub own_addresses: Vec<IpAddr>,
+    /// Processes that say which PDS they are, and are not taken for it.
+    pub claims: Vec<Claim>,
     /// JavaScript processes of other users, whose environment may not be read: one may be the PDS.
     pub unreadable: Vec<u32>,
     /// Interfaces on which a router may advertise, with their numbers.
@@ -140,21 +162,26 @@ pub async fn container_log(net: &Net, options: &InsideOptions, process: &Process
 pub enum HostReason {
     /// An address of the PDS is one of this machine's.
     OwnAddress(IpAddr),
-    /// A process here has the PDS's host name in its environment.
+    /// A process here has the PDS's host name in its environment, and an engine made its container with that name.
     Hostname(u32),
+    /// A process here has the PDS's host name in its environment: its own word.
+    Claimed(u32),
 }
 
 /// Is this the machine of the PDS `host` with these `addresses`?
-pub fn is_pds_host(host: &str, addresses: &[IpAddr], own: &[IpAddr], processes: &[PdsProcess]) -> Option<HostReason> {
+pub fn is_pds_host(host: &str, addresses: &[IpAddr], survey: &Survey) -> Option<HostReason> {
     let host = host.trim_end_matches('.');
-    let named =
-        |process: &&PdsProcess| process.fact.hostname.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(host));
-    if let Some(process) = processes.iter().find(named) {
+    let named = |name: Option<&Text>| name.is_some_and(|name| name.eq_ignore_ascii_case(host));
+    let processes = || survey.processes.iter().filter(|process| named(process.fact.hostname.as_ref()));
+    if let Some(process) = processes().find(|process| process.vouched.is_some()) {
         return Some(HostReason::Hostname(process.fact.pid));
     }
     // A loopback address is this machine's whether or not it was listed.
-    let ours = |addr: &&IpAddr| addr.is_loopback() || own.contains(addr);
-    addresses.iter().find(ours).copied().map(HostReason::OwnAddress)
+    let ours = |addr: &&IpAddr| addr.is_loopback() || survey.own_addresses.contains(addr);
+    let own = addresses.iter().find(ours).copied().map(HostReason::OwnAddress);
+    let claims = survey.claims.iter().filter(|claim| named(Some(&claim.hostname))).map(|claim| claim.pid);
+    let claimed = processes().map(|process| process.fact.pid).chain(claims).next();
+    own.or_else(|| claimed.map(HostReason::Claimed))
 }
 
 /// How long all of it may take: a container may have put anything in the place of a file.
@@ -170,7 +197,7 @@ pub async fn survey(net: &Net, options: &InsideOptions) -> Survey {
         survey.own_addresses = network.addresses();
         survey.uplinks = uplinks(&network);
         survey.unreadable = scan.unreadable.clone();
-        survey.processes = processes(net, options, &scan).await;
+        (survey.processes, survey.claims) = processes(net, options, &scan).await;
         env_file::examine(net, options.env_file.clone(), options.sudo(), !survey.processes.is_empty()).await;
         let places = survey.places();
         let ports: Vec<u16> = survey.processes.iter().map(|process| process.fact.effective_port()).collect();
@@ -243,24 +270,54 @@ async fn one_place(net: &Net, options: &InsideOptions, place: &Place, ports: &[u
     }
 }
 
-/// Facts about the PDS processes.
-async fn processes(net: &Net, options: &InsideOptions, scan: &Scan) -> Vec<PdsProcess> {
-    let mut found = Vec::new();
+/// Facts about the PDS processes, and who is not taken for one.
+async fn processes(net: &Net, options: &InsideOptions, scan: &Scan) -> (Vec<PdsProcess>, Vec<Claim>) {
     if let Some(wanted) = &options.container {
-        found.extend(of_container(net, options, wanted).await);
-    } else if let Some(pid) = options.pid {
-        found.extend(of_pid(net, options, pid, FoundBy::Pid, "--pid", None).await);
-    } else {
-        for candidate in scan.candidates.iter().take(find::FOUND) {
-            found.extend(of_pid(net, options, candidate.pid, FoundBy::Scan, &candidate.because, None).await);
-        }
-        if found.is_empty() && !scan.unreadable.is_empty() {
-            let pids: Vec<String> = scan.unreadable.iter().take(5).map(ToString::to_string).collect();
-            let why = format!("Node processes of other users run here ({}); one may be the PDS", pids.join(", "));
-            net.not_measured(ProbeName::PdsProcess, &why, &options.sudo());
+        return (of_container(net, options, wanted).await.into_iter().collect(), Vec::new());
+    }
+    if let Some(pid) = options.pid {
+        return (of_pid(net, options, pid, FoundBy::Pid, "--pid", None).await.into_iter().collect(), Vec::new());
+    }
+    let mut examined = Vec::new();
+    for candidate in scan.candidates.iter().take(find::FOUND) {
+        // What is recorded of it counts once it is taken for a PDS.
+        let aside = net.aside();
+        let process = of_pid(&aside, options, candidate.pid, FoundBy::Scan, &candidate.because, None).await;
+        match process {
+            Some(process) => examined.push((process, aside)),
+            None => net.adopt(&aside),
         }
     }
-    found
+    let made = made(options, scan, &examined).await;
+    let decided = claims::decide(examined, &scan.candidates, &made);
+    for (why, needs) in &decided.said {
+        net.not_measured(ProbeName::PdsProcess, why, needs);
+    }
+    let taken: Vec<PdsProcess> = decided
+        .taken
+        .into_iter()
+        .map(|(process, aside)| {
+            net.adopt(&aside);
+            process
+        })
+        .collect();
+    if taken.is_empty() && decided.claims.is_empty() && !scan.unreadable.is_empty() {
+        let pids: Vec<String> = scan.unreadable.iter().take(5).map(ToString::to_string).collect();
+        let why = format!("Node processes of other users run here ({}); one may be the PDS", pids.join(", "));
+        net.not_measured(ProbeName::PdsProcess, &why, &options.sudo());
+    }
+    (taken, decided.claims)
+}
+
+/// What the engine has that was made for a PDS, where a process outside of its containers says that it is one. It is
+/// asked only where it runs: to open an idle socket would start it.
+async fn made(options: &InsideOptions, scan: &Scan, examined: &[(PdsProcess, Net)]) -> Vec<engine::Named> {
+    let in_question = examined.iter().any(|(process, _)| process.fact.hostname.is_some() && process.vouched.is_none());
+    let runs = scan.daemons.iter().any(|daemon| daemon.name == "dockerd") || !options.engine_sockets.is_empty();
+    if !in_question || !runs {
+        return Vec::new();
+    }
+    engine::named(&options.sockets(Engine::Docker)).await
 }
 
 /// One process, with what its container engine says of it.
@@ -290,6 +347,7 @@ async fn of_pid(
         _ => None,
     };
     let known = engine.as_ref().map(|engine| engine.known.clone());
+    let made_for = engine.as_ref().and_then(|engine| engine.environment.hostname());
     if let Some(engine) = engine {
         fact.confinement.name = Some(engine.fact.name.clone()).filter(|name| !name.is_empty());
         if fact.confinement.kind == ConfinementKind::None {
@@ -305,12 +363,23 @@ async fn of_pid(
     }
     let place = place(net, options, &fact);
     job.finish(FactBody::Process(fact.clone()));
-    Some(PdsProcess { fact, place, engine: known })
+    // Only who may ask the engine can make a container: what that was made with is no stranger's word.
+    let vouched =
+        known.as_ref().map(|known| known.id.clone()).filter(|_| made_for.is_some() && made_for == fact.hostname);
+    Some(PdsProcess { fact, place, engine: known, vouched })
 }
 
 async fn ask(net: &Net, options: &InsideOptions, engine: Engine, fact: &ProcessFact) -> Option<engine::Found> {
     let id = fact.confinement.id.as_deref()?;
-    match engine::container(net, &options.sockets(engine), id).await {
+    let aside = net.aside();
+    let asked = engine::container(&aside, &options.sockets(engine), id).await;
+    // Whoever has control groups of his own gives them the name of any container.
+    let is_in = |first: Option<u32>| first.is_some_and(|first| find::shares_container(first, fact.pid));
+    if asked.as_ref().is_ok_and(|found| !is_in(found.known.first)) {
+        return None;
+    }
+    net.adopt(&aside);
+    match asked {
         Ok(found) => Some(found),
         Err(Missing::NotAllowed(socket)) => {
             let why = format!("{} may not be opened by this user", socket.display());

@@ -60,10 +60,11 @@ fn a_pds_is_found_and_its_secrets_are_not_kept() {
     assert!(!all.contains("topsecret") && !all.contains("7070736563"), "{all}");
     // Which machine is whose.
     let reason = |host: &str, addr: &str| {
-        let own = ["192.0.2.7".parse().expect("an address")];
-        is_pds_host(host, &[addr.parse().expect("an address")], &own, &survey.processes)
+        let own_addresses = vec!["192.0.2.7".parse().expect("an address")];
+        let survey = Survey { own_addresses, processes: survey.processes.clone(), ..Survey::default() };
+        is_pds_host(host, &[addr.parse().expect("an address")], &survey)
     };
-    assert_eq!(reason("PDS.example.com.", "203.0.113.9"), Some(HostReason::Hostname(process.pid())));
+    assert_eq!(reason("PDS.example.com.", "203.0.113.9"), Some(HostReason::Claimed(process.pid())));
     assert_eq!(reason("x.example", "192.0.2.7"), Some(HostReason::OwnAddress("192.0.2.7".parse().expect("addr"))));
     assert_eq!(reason("x.example", "203.0.113.9"), None);
 }
