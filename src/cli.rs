@@ -113,7 +113,7 @@ pub struct Check {
     #[arg(long, value_name = "FILE", help_heading = HOST)]
     log: Option<PathBuf>,
     /// Also run the PDS's own Node program in the PDS's place, for one fetch of the app's metadata
-    /// as it is and one with each remedy; never as root, nothing is changed
+    /// as it is and one with each remedy; with no more rights than the PDS's, nothing is changed
     #[arg(long, help_heading = HOST)]
     with_node: bool,
     /// Use only IPv4

@@ -57,6 +57,7 @@ fn judged(scenario: &Scenario, result: &RunResult) -> Result<(), String> {
     let logs = || result.logs.iter().map(|(name, log)| format!("--- {name}\n{log}")).collect::<Vec<_>>().join("\n");
     expect(&result.faulty, scenario.expect)
         .and_then(|()| needs(&result.faulty, scenario.needs))
+        .and_then(|()| own_node(&result.faulty, scenario.args))
         .map_err(|why| format!("{why}\n{}\n{}\n{}", result.faulty.text, result.faulty.stderr, logs()))?;
     for remedy in scenario.all_remedies() {
         let cured =
@@ -83,6 +84,20 @@ fn save(folder: &Path, scenario: &Scenario, result: &RunResult, right: bool) -> 
         }
     }
     Ok(())
+}
+
+/// What was asked of the PDS's own Node it did, as it is and with each remedy.
+fn own_node(phase: &Phase, args: &[&str]) -> Result<(), String> {
+    let report: Value = serde_json::from_str(&phase.json).map_err(|error| error.to_string())?;
+    let fetches: Vec<&Value> = list(&report, "facts")
+        .iter()
+        .map(|fact| &fact["body"])
+        .filter(|body| body["kind"] == "node_fetch" && body["failure"].is_null())
+        .collect();
+    if !args.contains(&"--with-node") || fetches.len() >= 3 {
+        return Ok(());
+    }
+    Err(format!("the PDS's own Node did not try: {fetches:?}, {}", report["not_measured"]))
 }
 
 /// What could not be measured is said together with what it would take.

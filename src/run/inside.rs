@@ -237,12 +237,17 @@ mod linux {
         inside::egress(&context.net, &places, &hosts, &manner).await;
     }
 
-    /// The PDSes that the target may be: those with its host name, or the only one.
+    /// The PDSes that the target may be: those with its host name, or the only one, if none says that it is the target.
     pub(super) fn ours<'a>(context: &Context, survey: &'a Survey) -> Vec<&'a inside::PdsProcess> {
         let host = context.found().target.host.clone();
         let is_named = |process: &&inside::PdsProcess| host.is_some() && process.fact.hostname == host;
         let named: Vec<_> = survey.processes.iter().filter(is_named).collect();
-        if named.is_empty() && survey.processes.len() == 1 { survey.processes.iter().collect() } else { named }
+        let claimed = survey.claims.iter().any(|claim| host.as_ref() == Some(&claim.hostname));
+        if named.is_empty() && !claimed && survey.processes.len() == 1 {
+            survey.processes.iter().collect()
+        } else {
+            named
+        }
     }
 
     /// What is left of the run, less a moment for the end.

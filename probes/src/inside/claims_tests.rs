@@ -49,7 +49,7 @@ fn a_claim_of_another_owner_leaves_nobody_but_whom_an_engine_vouches_for() {
     // In either order, whoever listens, whoever is older.
     for all in [both.clone(), [both[1].clone(), both[0].clone()]] {
         let decided = decide(vec![examined(own, HOST, None), examined(other, HOST, None)], &all, &[]);
-        assert_eq!(taken(&decided), [], "none is taken");
+        assert!(taken(&decided).is_empty(), "none is taken");
         assert_eq!(decided.claims.len(), 2);
         let (why, needs) = &decided.said[0];
         assert!(why.contains(&format!("process {other} (user 54321, program sleep)")), "{why}");
@@ -64,7 +64,7 @@ fn a_claim_of_another_owner_leaves_nobody_but_whom_an_engine_vouches_for() {
     assert_eq!(decided.claims.iter().map(|claim| claim.pid).collect::<Vec<_>>(), [other]);
     // On both, of two containers.
     let decided = decide(vec![examined(other, HOST, Some("c2")), examined(own, HOST, Some("c1"))], &both, &[]);
-    assert_eq!(taken(&decided), []);
+    assert!(taken(&decided).is_empty());
     // Other names are other PDSes.
     let others = [candidate(own, "a.example.com"), candidate(other, "b.example.com")];
     let two = vec![examined(own, "a.example.com", None), examined(other, "b.example.com", None)];
