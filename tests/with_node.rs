@@ -54,6 +54,7 @@ fn main() -> std::process::ExitCode {
         ("nothing_is_left_after_sigint", || nothing_is_left_after(Signal::SIGINT)),
         ("nothing_is_left_after_sigkill", || nothing_is_left_after(Signal::SIGKILL)),
         ("an_impostor_is_not_run_and_not_read", an_impostor_is_not_run_and_not_read),
+        ("a_claim_that_something_speaks_against_is_not_run", a_claim_that_something_speaks_against_is_not_run),
         ("what_is_no_node_is_not_run", what_is_no_node_is_not_run),
         ("an_ordinary_user_runs_his_own", an_ordinary_user_runs_his_own),
         ("the_real_node_answers", the_real_node_answers),
@@ -523,18 +524,42 @@ fn nothing_is_left_after(signal: Signal) {
     place.wait_until("children of the program are still there", || place.left().is_empty());
 }
 
+/// In the network of this machine.
+fn start(place: &Place, user: u32, environment: &[(&str, &str)]) -> Pds {
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", &user.to_string(), "--regid", &user.to_string(), "--clear-groups", "--inh-caps=-all"]);
+    Pds::start(command.arg(place.node()).arg("index.js"), environment)
+}
+
+fn a_claim_that_something_speaks_against_is_not_run() {
+    let (place, other) = (Place::new(), Place::new());
+    // The port that it says is its own is somebody else's, who says nothing of himself.
+    let holder = start(&other, USER + 1, &[("PDS_HOSTNAME", ""), ("PDS_PORT", "34003")]);
+    let claimant = start(&place, USER, &[("PDS_PORT", "34003")]);
+    let report = check(doctor().args(arguments(&[])));
+    refused(&report, &place, "port 34003, which it says is its own, is held by");
+    drop(holder);
+    // Beside one that may be it as well: a PDS that reads its settings from a file.
+    let unnamed =
+        start(&other, USER + 1, &[("PDS_HOSTNAME", ""), ("PDS_DATA_DIRECTORY", "/pds"), ("PDS_PORT", "34004")]);
+    let report = check(doctor().args(arguments(&[])));
+    refused(&report, &place, "which is the PDS is not clear");
+    assert!(other.reports().is_empty());
+    drop((claimant, unnamed));
+    // One that calls itself otherwise.
+    let elsewhere = start(&place, USER, &[("PDS_HOSTNAME", "other.example.com"), ("PDS_PORT", "34005")]);
+    let report = check(doctor().args(arguments(&["--host-probes", "always"])));
+    refused(&report, &place, "--with-node");
+    drop(elsewhere);
+}
+
 fn an_impostor_is_not_run_and_not_read() {
     let (place, other) = (Place::new(), Place::new());
-    let start = |place: &Place, user: u32, port: &str| {
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid", &user.to_string(), "--regid", &user.to_string(), "--clear-groups", "--inh-caps=-all"]);
-        Pds::start(command.arg(place.node()).arg("index.js"), &[("PDS_PORT", port)])
-    };
     for impostor_first in [true, false] {
         let (first, second) = if impostor_first { (USER + 1, USER) } else { (USER, USER + 1) };
         let (first_place, second_place) = if impostor_first { (&other, &place) } else { (&place, &other) };
-        let one = start(first_place, first, "34001");
-        let two = start(second_place, second, "34002");
+        let one = start(first_place, first, &[("PDS_PORT", "34001")]);
+        let two = start(second_place, second, &[("PDS_PORT", "34002")]);
         let report = check(doctor().args(arguments(&[])));
         refused(&report, &place, "which is the PDS is not clear");
         refused(&report, &other, "which is the PDS is not clear");
