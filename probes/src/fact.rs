@@ -20,7 +20,7 @@ use crate::{
         ContainerFact, ContainerNetworkFact, EngineFact, EnvFileFact, ListenersFact, NodeFetchFact, ProcessFact,
     },
     text::Text,
-    tls_fact::TlsFact,
+    tls_fact::{TlsFact, TlsOfferFact},
 };
 
 /// One measurement.
@@ -53,6 +53,7 @@ impl Fact {
             }
             FactBody::Connect(f) => format!("4 {:?} {} {} {}", f.role, f.host, address_key(f.addr), f.port),
             FactBody::Tls(f) => format!("5 {:?} {} {} {}", f.role, address_key(f.addr), f.port, f.sni),
+            FactBody::TlsOffer(f) => format!("5o {:?} {} {} {}", f.role, address_key(f.addr), f.port, f.sni),
             FactBody::Http(f) => {
                 format!("6 {:?} {:?} {} {}", f.role, f.purpose, f.url, f.addr.map(address_key).unwrap_or_default())
             }
@@ -307,6 +308,8 @@ pub enum FactBody {
     Connect(ConnectFact),
     /// One TLS handshake.
     Tls(TlsFact),
+    /// What a server takes of a wide offer.
+    TlsOffer(TlsOfferFact),
     /// One HTTP exchange.
     Http(HttpFact),
     /// One pushed authorization request.

@@ -48,6 +48,32 @@ pub struct TlsFact {
     pub certificate: Option<CertificateFact>,
 }
 
+/// What a server takes of an offer wider than that of clients of today: old ciphers, old versions, rare curves. Asked only
+/// where it ended an ordinary handshake for want of something in common; nothing goes on behind the answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TlsOfferFact {
+    /// Whose host.
+    pub role: Role,
+    /// The address.
+    pub addr: IpAddr,
+    /// The port.
+    pub port: u16,
+    /// The server name sent.
+    pub sni: Text,
+    /// `None`: the server chose.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub failure: Option<Failure>,
+    /// The alert it sent, by its number (RFC 8446, section 6).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub alert: Option<u8>,
+    /// `TLSv1_0` to `TLSv1_3`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub version: Option<Text>,
+    /// The cipher suite chosen.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub suite: Option<Text>,
+}
+
 /// What the server's certificate and chain say.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CertificateFact {

@@ -66,6 +66,7 @@ pub enum Code {
     TlsNotYetValid,
     TlsWrongName,
     TlsIncompleteChain,
+    TlsNoCommonCipher,
     // HTTP
     ProxyUpstreamDown,
     ProxyRedirectsApi,
@@ -156,6 +157,7 @@ impl Code {
             Self::TlsExpired => "The certificate has expired",
             Self::TlsNotYetValid => "The certificate is not valid yet",
             Self::TlsWrongName => "The certificate is for another name",
+            Self::TlsNoCommonCipher => "The server offers only TLS of the past",
             Self::TlsIncompleteChain => "The intermediate certificate is not sent",
             Self::ProxyUpstreamDown => "The proxy cannot reach the PDS behind it",
             Self::ProxyRedirectsApi => "The proxy redirects API requests",
@@ -267,7 +269,8 @@ impl Code {
             | Self::TlsExpired
             | Self::TlsNotYetValid
             | Self::TlsWrongName
-            | Self::TlsIncompleteChain => BEHIND_TLS,
+            | Self::TlsIncompleteChain
+            | Self::TlsNoCommonCipher => BEHIND_TLS,
             Self::ProxyUpstreamDown | Self::ProxyRedirectsApi | Self::HostNotAPds => BEHIND_PROXY,
             Self::ProxyOauthRoutesMissing => {
                 &[Self::OauthMetadataInvalid, Self::OauthDiscoveryFails, Self::LoginParFails]

@@ -16,7 +16,7 @@ use url::Url;
 
 use super::{
     Cause,
-    evidence::{Evidence, Line, Seen, number},
+    evidence::{Evidence, Line, Seen, host_of, number},
     par_stage::Stage,
 };
 
@@ -213,7 +213,9 @@ fn gets(evidence: &Evidence<'_>, reference: &str) -> Vec<Difference> {
         let good = evidence.http(Role::Reference, *purpose).into_iter().find(|seen| seen.body.is_expected());
         let Some(good) = good else { continue };
         for seen in last_at_each_address(evidence.http(Role::Target, *purpose)) {
-            if path(&seen.body.url) != path(&good.body.url) || is_this_sides(seen.body) {
+            // A handle's host is asked in the same role, and is no PDS.
+            let another = host_of(&seen.body.url).as_deref() != evidence.host();
+            if another || path(&seen.body.url) != path(&good.body.url) || is_this_sides(seen.body) {
                 continue;
             }
             let mut note = |part: Part, what: String, this: String, that: String| {

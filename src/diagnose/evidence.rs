@@ -9,7 +9,7 @@ use pdsdoctor_probes::{
     log_fact::{LogCode, LogError, LogFact},
     par_fact::{ParArm, ParFact},
     record::{Run, TargetKind},
-    tls_fact::{PathVerdict, TlsFact},
+    tls_fact::{PathVerdict, TlsFact, TlsOfferFact},
 };
 use url::Url;
 
@@ -59,6 +59,7 @@ pub struct Evidence<'a> {
     system: Vec<Seen<'a, SystemDnsFact>>,
     connects: Vec<Seen<'a, ConnectFact>>,
     tls: Vec<Seen<'a, TlsFact>>,
+    offers: Vec<Seen<'a, TlsOfferFact>>,
     http: Vec<Seen<'a, HttpFact>>,
     pars: Vec<Seen<'a, ParFact>>,
     logs: Vec<Seen<'a, LogFact>>,
@@ -144,6 +145,7 @@ impl<'a> Evidence<'a> {
             system: Vec::new(),
             connects: Vec::new(),
             tls: Vec::new(),
+            offers: Vec::new(),
             http: Vec::new(),
             pars: Vec::new(),
             logs: Vec::new(),
@@ -166,6 +168,7 @@ impl<'a> Evidence<'a> {
                 FactBody::SystemDns(body) => evidence.system.push(Seen { fact, body }),
                 FactBody::Connect(body) => evidence.connects.push(Seen { fact, body }),
                 FactBody::Tls(body) => evidence.tls.push(Seen { fact, body }),
+                FactBody::TlsOffer(body) => evidence.offers.push(Seen { fact, body }),
                 FactBody::Http(body) => evidence.http.push(Seen { fact, body }),
                 FactBody::Par(body) => evidence.pars.push(Seen { fact, body }),
                 FactBody::Log(body) => evidence.logs.push(Seen { fact, body }),
@@ -251,6 +254,11 @@ impl<'a> Evidence<'a> {
     /// All handshakes.
     pub fn all_tls(&self) -> &[Seen<'a, TlsFact>] {
         &self.tls
+    }
+
+    /// What servers took of a wide offer.
+    pub fn all_offers(&self) -> &[Seen<'a, TlsOfferFact>] {
+        &self.offers
     }
 
     /// All exchanges.

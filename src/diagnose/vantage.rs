@@ -4,12 +4,14 @@ use std::net::IpAddr;
 
 use pdsdoctor_probes::{
     fact::{FactId, FailureKind, Family, Role},
+    par_fact::ParArm,
     tls_fact::{CertificateFact, Validity},
 };
 
 use super::{
     evidence::{Evidence, host_of},
     net_kinds::{AddressKind, address_kind},
+    par_stage::{FetchFailure, Stage},
 };
 
 /// The `Date` header has a resolution of a second, and half a round trip is not known: less than
@@ -98,6 +100,13 @@ impl Evidence<'_> {
     /// machine has none. Otherwise the word is a router's on the way (RFC 4443, section 3.1, code 0).
     pub fn lacks_route(&self, addr: IpAddr, failure: Option<FailureKind>) -> bool {
         failure == Some(FailureKind::NetworkUnreachable) && self.family_works(Family::of(addr)).is_none()
+    }
+
+    /// The reference, made to fetch from the target, was shown a certificate that it refuses: it met somebody, and that
+    /// need not be the PDS.
+    pub fn second_look_met_somebody(&self) -> bool {
+        let stage = self.par(Role::Reference, None, ParArm::TargetUrl).map(|(_, stage)| stage);
+        stage == Some(Stage::DocumentNotObtained(FetchFailure::Certificate))
     }
 
     /// This machine has a private IPv4 address: a router stands between it and the world, perhaps

@@ -113,6 +113,22 @@ pub(super) async fn well_known(context: &Arc<Context>, probe: ProbeName, role: R
     WellKnown { any_address, did }
 }
 
+/// The DID of an account by that handle, as the PDS that answers as `host` at `addr` knows it: its own accounts need no
+/// DNS (`com.atproto.identity.resolveHandle`).
+pub(super) async fn account(context: &Context, host: &str, handle: &str, addr: IpAddr) -> Option<String> {
+    let probe = ProbeName::Identity;
+    if !context.measures(probe) {
+        return None;
+    }
+    let mut line = open(context, probe, Role::Handle, host, host, 443, addr).await?;
+    let path = format!("/xrpc/com.atproto.identity.resolveHandle?handle={handle}");
+    let fact = line.get(&context.net, probe, HttpPurpose::ResolveHandle, &path).await;
+    match &fact.content {
+        Some(Content::ResolvedHandle { did }) if fact.status == Some(200) => Some(did.to_string()),
+        _ => None,
+    }
+}
+
 /// What the well-known method gave.
 pub(super) struct WellKnown {
     /// The name has an address at all.

@@ -7,12 +7,16 @@ use pdsdoctor_probes::{
     http_fact::{Content, HttpPurpose},
     outside::{
         http::{self, Line},
-        tcp, tls,
+        tcp, tls, tls_offer,
     },
 };
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{Context, addresses::addresses};
+
+/// Alerts that a server sends where it finds nothing to its taste in an offer, and some also where it has no certificate
+/// for a name, in rustls's words (RFC 8446, section 6.2).
+const IN_VAIN: &[&str] = &["HandshakeFailure", "InsufficientSecurity", "ProtocolVersion"];
 
 /// An address that answered.
 #[derive(Clone, Debug)]
@@ -146,6 +150,11 @@ pub(super) async fn open(
         // Servers without TLS answer a handshake with HTTP, or hang up. One that is silent is not
         // asked again: a dead path costs one time limit.
         let kind = handshake.fact.failure.map(|failure| failure.kind);
+        // Has it no certificate for the name, or nothing in common with clients of today? Asked of the target alone.
+        let nothing_in_common = handshake.fact.alert.as_deref().is_some_and(|alert| IN_VAIN.contains(&alert));
+        if nothing_in_common && role == Role::Target && probe == ProbeName::Tcp {
+            tls_offer::ask(net, role, sni, &format!("{}.invalid", context.label), addr, port).await;
+        }
         if matches!(kind, Some(FailureKind::NotTls | FailureKind::Closed | FailureKind::Reset)) {
             http::plain_get(net, tls_probe, role, sni, addr, port, HttpPurpose::PlainOnTlsPort).await;
         }

@@ -45,7 +45,14 @@ pub(super) async fn examine(context: &Arc<Context>, clients: &Clients, input: &T
             if let Some(did) = did {
                 did_target(context, clients, &did).await;
             } else if let Some((parent, answers, first)) = pds_above(context, handle).await {
-                pds(context, clients, &parent, 443, answers, Some(first)).await;
+                let account = async {
+                    // The PDS itself knows whose name it is, though nobody else can find out.
+                    if let Some(did) = identity::account(context, &parent, handle, first.addr).await {
+                        context.found().target.did = Some(Text::new(&did));
+                        identity::document_of(context, &did).await;
+                    }
+                };
+                tokio::join!(account, pds(context, clients, &parent, 443, answers, Some(first.clone())));
             }
         }
         // The zone is asked about at once: where its servers are silent, that costs no time of its own.
@@ -88,6 +95,14 @@ async fn look(context: &Arc<Context>, clients: &Clients, name: &str) {
         while answers.recv().await.is_some() {}
         return;
     }
+    // What answers there as a PDS may be the front of one that lives under another name, and this a handle of it.
+    if did.is_none()
+        && let Some(front) = first.as_ref().filter(|_| answers_as_pds)
+        && let Some(home) = front_of(front, name)
+        && behind(context, clients, name, &home, front.addr, &mut answers).await
+    {
+        return;
+    }
     let Some(did) = did else {
         // A handle without any record of its own may still be one of the PDS above it.
         if first.is_none()
@@ -100,6 +115,11 @@ async fn look(context: &Arc<Context>, clients: &Clients, name: &str) {
         return pds(context, clients, name, 443, answers, first).await;
     };
     let endpoint = identity::document_of(context, &did).await.and_then(|document| pds_named(context, &document.pds?));
+    // Without the document, what answers there may still say whose front it is.
+    let endpoint = endpoint.or_else(|| {
+        let front = first.as_ref().filter(|_| answers_as_pds)?;
+        pds_named(context, &format!("https://{}", front_of(front, name)?))
+    });
     match endpoint {
         // A PDS whose own name is also somebody's handle.
         Some((host, 443)) if host == name => pds(context, clients, name, 443, answers, first).await,
@@ -116,6 +136,48 @@ async fn look(context: &Arc<Context>, clients: &Clients, name: &str) {
             tokio::join!(rest, there);
         }
     }
+}
+
+/// The host that a PDS calls its own where it answers under another name, one that its handles may have: a handle's host is
+/// the PDS's own proxy.
+fn front_of(answer: &Answer, name: &str) -> Option<String> {
+    let (did, domains) = answer.described.as_ref()?;
+    let home = did.as_deref()?.strip_prefix("did:web:")?;
+    let offered = domains.iter().any(|domain| domain.starts_with('.') && name.ends_with(domain.as_str()));
+    // A port or a path is no host's own name; nor is one that nobody else can have.
+    let is_name = home.contains('.') && !home.contains([':', '%', '/']) && home.parse::<std::net::IpAddr>().is_err();
+    (offered && is_name && home != name).then(|| home.to_ascii_lowercase())
+}
+
+/// Examines the PDS that `name` is only a front of, `name` as a handle of it. `false`, and nothing is examined: there is no
+/// such PDS, and it knows no such account; then the name is what the user says, and what the PDS thinks is wrong.
+async fn behind(
+    context: &Arc<Context>,
+    clients: &Clients,
+    name: &str,
+    home: &str,
+    addr: std::net::IpAddr,
+    answers: &mut UnboundedReceiver<Answer>,
+) -> bool {
+    // The name of the PDS is from its own document, and asked like any other of that kind.
+    let Some((home, _)) = pds_named(context, &format!("https://{home}")) else { return false };
+    let mut there = lines(context, Role::Target, &home, 443, Depth::Full);
+    let (account, itself) =
+        tokio::join!(identity::account(context, name, name, addr), first_working(&mut there, |answer| answer.healthy),);
+    let itself = itself.filter(|answer| names_itself(answer, &home));
+    if account.is_none() && itself.is_none() {
+        while there.recv().await.is_some() {}
+        return false;
+    }
+    is_handle(context, name, account.as_deref());
+    let document = async {
+        if let Some(did) = &account {
+            identity::document_of(context, did).await;
+        }
+    };
+    let rest = async { while answers.recv().await.is_some() {} };
+    tokio::join!(document, rest, pds(context, clients, &home, 443, there, itself));
+    true
 }
 
 /// The PDS one label up, if there is one and it offers handles like this name.

@@ -55,6 +55,7 @@ pub fn worlds() -> Vec<(&'static str, World)> {
         ("502 at one address", reach::at_v6(healthy(), 502, BodyClass::Html)),
         ("plain HTTP", tls::failing(FailureKind::NotTls, "not TLS")),
         ("alert", tls::no_handshake(|it| alert(it, "InternalError"))),
+        ("old ciphers", tls::nothing_in_common(Some("RSA_AES_128_CBC_SHA"))),
         ("handshake silent", tls::failing(FailureKind::Timeout, "silence")),
         ("private CA", healthy().cert(PDS, tls::private_ca)),
         ("private CA, no control", healthy().cert(PDS, tls::private_ca).without_reference()),

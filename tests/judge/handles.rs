@@ -1,6 +1,6 @@
 //! Handles: their hosts, their records, and the way from a handle to its PDS.
 
-use pdsdoctor::diagnose::{Code, Confidence, Impact, Verdict};
+use pdsdoctor::diagnose::{Code, Confidence, Impact, Verdict, step::flat};
 use pdsdoctor_probes::{
     dns_fact::{DnsOutcome, DnsPurpose, RecordType},
     fact::{Fact, FactBody, FailureKind, ProbeName, Role},
@@ -347,4 +347,64 @@ fn a_handle_without_a_did() {
     let judged = world.finds(Code::HandleUnverified, Impact::Broken, Confidence::Likely);
     assert!(judged.says(Code::TargetUnresolved), "{}", judged.show());
     assert_eq!(judged.diagnosis.causes.len(), 1, "{}", judged.show());
+}
+
+/// The same said of several names of one domain is one cause, with its examples and what is known of each in the fix.
+#[test]
+fn two_handles_and_one_fault() {
+    let second = ("carol.example.org", "did:plc:cccccccccccccccccccccccc");
+    let world = without_accounts().with(|world| {
+        world.account(BOB, OTHER_DID, &[], None);
+        world.account(second.0, second.1, &[], None);
+    });
+    let judged = world.finds(Code::HandleUnverified, Impact::Risk, Confidence::Likely);
+    let found: Vec<_> = judged.diagnosis.causes.iter().filter(|it| it.code == Code::HandleUnverified).collect();
+    assert_eq!(found.len(), 1, "{}", judged.show());
+    assert_eq!(found[0].scope.host.as_deref(), Some("*.example.org"));
+    assert!(found[0].summary.contains(BOB) && found[0].summary.contains(second.0), "{}", found[0].summary);
+    let steps = found[0].remedies.iter().flat_map(|remedy| flat(&remedy.steps)).collect::<Vec<_>>().join("\n");
+    assert!(steps.contains(OTHER_DID) && steps.contains(second.1), "{steps}");
+    assert!(!steps.contains("did:plc:..."), "{steps}");
+    // Of two domains they are two.
+    let apart = without_accounts().with(|world| {
+        world.account(BOB, OTHER_DID, &[], None);
+        world.account("carol.example.net", second.1, &[], None);
+    });
+    let judged = apart.judge();
+    assert_eq!(judged.diagnosis.causes.len(), 2, "{}", judged.show());
+}
+
+/// The handle that was asked about is under the PDS, whose own proxy answers for it, and nothing gives its DID but the PDS.
+#[test]
+fn a_handle_whose_host_is_only_the_front_of_a_pds() {
+    let world = healthy().without(is_about_accounts).with(|world| {
+        world.run.target.input = t(ALICE);
+        world.run.target.kind = TargetKind::Handle;
+        world.run.target.handle = Some(t(ALICE));
+        world.run.target.did = Some(t(ALICE_DID));
+        let probe = ProbeName::Identity;
+        let mut txt = dns(Role::Handle, DnsPurpose::HandleTxt, &format!("_atproto.{ALICE}"), RecordType::Txt, &[]);
+        txt.outcome = DnsOutcome::NxDomain;
+        world.push(probe, 20, FactBody::Dns(txt));
+        world.line(Role::Target, ALICE, PDS_V4);
+        let url = format!("https://{ALICE}/.well-known/atproto-did");
+        let mut known = http(Role::Handle, HttpPurpose::AtprotoDid, &url, PDS_V4, None);
+        answer(&mut known, 404, BodyClass::Html, "<html>");
+        world.push(probe, 30, FactBody::Http(known));
+        let url = format!("https://{ALICE}/xrpc/com.atproto.identity.resolveHandle?handle={ALICE}");
+        let content = Content::ResolvedHandle { did: t(ALICE_DID) };
+        let body = http(Role::Handle, HttpPurpose::ResolveHandle, &url, PDS_V4, Some(content));
+        world.push(probe, 30, FactBody::Http(body));
+    });
+    let judged = world.finds(Code::HandleUnverified, Impact::Broken, Confidence::Likely);
+    assert!(!judged.says(Code::OauthDevOriginMismatch), "{}", judged.show());
+    let cause = judged.cause(Code::HandleUnverified);
+    assert!(cause.seen.iter().any(|line| line.contains(ALICE_DID) && line.contains(PDS)), "{:?}", cause.seen);
+    let steps = cause.remedies.iter().flat_map(|remedy| flat(&remedy.steps)).collect::<Vec<_>>().join("\n");
+    assert!(steps.contains(ALICE_DID), "{steps}");
+    assert!(
+        !cause.settle.as_ref().is_some_and(|settle| settle.to_string().contains("the account's DID")),
+        "{:?}",
+        cause.settle
+    );
 }

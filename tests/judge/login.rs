@@ -369,3 +369,20 @@ fn the_keys_of_the_application() {
     let odd = named(healthy(), Role::Target, "Unable to obtain jwks", 200);
     odd.finds(Code::OauthClientMetadataEgress, Impact::Broken, Confidence::Likely);
 }
+
+/// That the reference advertises the same scopes says something only where it gets further with them.
+#[test]
+fn a_reference_that_fails_alike_kills_no_theory() {
+    let text = not_obtained("");
+    let refused = (400, "invalid_client_metadata", text.as_str());
+    let mut world = healthy();
+    for role in [Role::Target, Role::Reference] {
+        for arm in ParArm::LOGIN {
+            world = world.par(role, arm, refused, 500);
+        }
+    }
+    let judged = world.judge();
+    let why = judged.why_not(Code::OauthUnsupportedScope).unwrap_or_default();
+    assert!(!why.contains("gets further"), "{why}");
+    assert!(!judged.rules_out(Code::AppClientMetadataBroken), "{}", judged.show());
+}

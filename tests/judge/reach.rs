@@ -2,7 +2,7 @@
 
 use pdsdoctor::diagnose::{Code, Confidence, Impact, Verdict};
 use pdsdoctor_probes::{
-    dns_fact::{DnsOutcome, RecordType},
+    dns_fact::{DnsOutcome, DnsPurpose, RecordType},
     fact::{Fact, FactBody, FailureKind, Family, Role},
     http_fact::{BodyClass, Content, HttpPurpose},
 };
@@ -281,4 +281,80 @@ fn one_of_two_ipv4_addresses_is_dead() {
         }
     });
     world.finds(Code::AddressUnreachable, Impact::Degraded, Confidence::Likely);
+}
+
+/// Some name servers deny the whole name where only the type is missing (against RFC 8020): it is there all the same, in
+/// whichever order and by whichever server it is said.
+#[test]
+fn a_name_server_that_denies_the_name_of_an_aaaa() {
+    let denied = only_v6().each(|fact| match &mut fact.body {
+        FactBody::Dns(body) if body.outcome == DnsOutcome::NoData && body.name.as_str() == PDS => {
+            body.outcome = DnsOutcome::NxDomain;
+        }
+        _ => {}
+    });
+    let second = |outcome, records: &'static [&'static str]| {
+        move |world: &mut World| {
+            let mut other = dns(Role::Target, DnsPurpose::Address, PDS, RecordType::A, records);
+            other.server = "1.1.1.1:53".parse().unwrap();
+            other.outcome = outcome;
+            world.push(pdsdoctor_probes::fact::ProbeName::Dns, 20, FactBody::Dns(other));
+        }
+    };
+    for world in [
+        denied.clone(),
+        denied.clone().with(second(DnsOutcome::NoData, &[])),
+        denied.clone().with(second(DnsOutcome::Timeout, &[])),
+        only_v6().with(second(DnsOutcome::NxDomain, &[])),
+    ] {
+        for reversed in [false, true] {
+            let mut world = world.clone();
+            if reversed {
+                world.run.facts.reverse();
+            }
+            let judged = world.finds(Code::V6OnlyHost, Impact::Degraded, Confidence::Confirmed);
+            assert!(!judged.says(Code::DnsNameNotFound), "{}", judged.show());
+        }
+    }
+    // One server that knows the A record is right.
+    let world = denied.with(second(DnsOutcome::Answer, &[PDS_V4]));
+    world.never_says(Code::V6OnlyHost);
+    // The other way round, IPv4 is all there is.
+    let no_v6 = healthy().each(|fact| match &mut fact.body {
+        FactBody::Dns(body) if body.record_type == RecordType::Aaaa && body.name.as_str() == PDS => {
+            body.records.clear();
+            body.outcome = DnsOutcome::NxDomain;
+        }
+        FactBody::SystemDns(body) if body.name.as_str() == PDS => body.addresses.retain(IpAddr::is_ipv4),
+        _ => {}
+    });
+    no_v6.closed(PDS_V6, FailureKind::Timeout, 4_000).never_says(Code::DnsNameNotFound);
+}
+
+/// What is published and answers nobody fails now, for those who have nothing else or try it first.
+#[test]
+fn published_and_unanswerable_is_no_mere_risk() {
+    for kind in [FailureKind::Timeout, FailureKind::HostUnreachable, FailureKind::Refused] {
+        let judged = healthy().closed(PDS_V6, kind, 3_000).judge();
+        assert_eq!(judged.verdict(), Verdict::Degraded, "{kind}: {}", judged.show());
+        let judged = on_a_server(healthy().closed(PDS_V4, kind, 3_000)).judge();
+        assert_eq!(judged.verdict(), Verdict::Broken, "{kind}: {}", judged.show());
+    }
+}
+
+/// What is ruled out is so at one host, from one place, by one family; the other is not spoken of.
+#[test]
+fn ruled_out_goes_no_further_than_what_was_measured() {
+    let judged = healthy().closed(PDS_V6, FailureKind::Timeout, 4_000).judge();
+    let closed: Vec<_> = judged.diagnosis.ruled_out.iter().filter(|it| it.code == Code::FwPortsClosed).collect();
+    assert_eq!(closed.len(), 1, "{:?}", judged.diagnosis.ruled_out);
+    assert_eq!(closed[0].scope.of_family(), Some(Family::V4));
+    assert_eq!(closed[0].scope.host(), PDS);
+    assert!(!judged.rules_out(Code::DnsStaleAaaa), "nothing answered there: {:?}", judged.diagnosis.ruled_out);
+    for theory in &judged.diagnosis.ruled_out {
+        assert!(
+            !theory.scope.host().is_empty() && theory.scope.words().contains(" by ")
+                || theory.scope.words().contains("from")
+        );
+    }
 }

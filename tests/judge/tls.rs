@@ -4,7 +4,7 @@ use pdsdoctor::diagnose::{Code, Confidence, Impact, Verdict};
 use pdsdoctor_probes::{
     fact::{FactBody, Failure, FailureKind, ProbeName, Role},
     http_fact::{BodyClass, HttpPurpose},
-    tls_fact::{CertificateFact, PathVerdict},
+    tls_fact::{CertificateFact, PathVerdict, TlsOfferFact},
 };
 
 use crate::world::*;
@@ -208,4 +208,71 @@ fn the_same_fault_at_two_addresses_is_one() {
         world.handshake(ProbeName::Handles, Role::HostedHandle, "other.example.org", PDS_V6);
     });
     assert_eq!(world.judge().diagnosis.causes.len(), 1);
+}
+
+/// The server says that nothing in the offer is to its taste; of a wider one it takes `suite`, or nothing.
+pub(crate) fn nothing_in_common(suite: Option<&'static str>) -> World {
+    no_handshake(|tls| alert(tls, "HandshakeFailure")).with(|world| {
+        for addr in [PDS_V4, PDS_V6] {
+            let offer = TlsOfferFact {
+                role: Role::Target,
+                addr: ip(addr),
+                port: 443,
+                sni: t(PDS),
+                failure: suite.is_none().then(|| Failure::new(FailureKind::TlsAlert, "alert 40")),
+                alert: suite.is_none().then_some(40),
+                version: suite.map(|_| t("TLSv1_2")),
+                suite: suite.map(t),
+            };
+            world.push(ProbeName::Tls, 30, FactBody::TlsOffer(offer));
+        }
+    })
+}
+
+/// Only what clients of today do not offer: no matter of names.
+#[test]
+fn a_server_with_nothing_but_old_ciphers() {
+    let judged = nothing_in_common(Some("RSA_AES_128_CBC_SHA")).finds(
+        Code::TlsNoCommonCipher,
+        Impact::Broken,
+        Confidence::Confirmed,
+    );
+    assert_eq!(judged.diagnosis.causes.len(), 1, "{}", judged.show());
+    assert!(!judged.says(Code::TlsOndemandRefused), "{}", judged.show());
+}
+
+/// The same alert where the experiment proves neither: one reading of two, whatever stands on port 80.
+#[test]
+fn a_handshake_failure_alone_is_a_possibility() {
+    for world in [nothing_in_common(None), no_handshake(|tls| alert(tls, "HandshakeFailure"))] {
+        let judged = world.finds(Code::TlsOndemandRefused, Impact::Broken, Confidence::Possible);
+        assert!(judged.cause(Code::TlsOndemandRefused).settle.is_some());
+        // Another name that the server does have a certificate for: it is the name.
+        let other = world.with(|world| {
+            for addr in [PDS_V4, PDS_V6] {
+                world.handshake(ProbeName::Tls, Role::Target, "pdsdoctor-0badcafe.invalid", addr);
+            }
+        });
+        other.finds(Code::TlsOndemandRefused, Impact::Broken, Confidence::Confirmed);
+    }
+}
+
+/// Somebody answers, with a certificate for another name, and no PDS behind it: the PDS's proxy, or whoever has its old
+/// address now.
+#[test]
+fn a_certificate_for_another_name_may_be_a_strangers() {
+    let strangers = |cert: &mut CertificateFact| {
+        cert.names = vec![t("router.lan")];
+        cert.name_matches = false;
+    };
+    let world = healthy().only_up_to_tls().without(|fact| matches!(fact.body, FactBody::Par(_))).cert(PDS, strangers);
+    let judged = world.finds(Code::TlsWrongName, Impact::Broken, Confidence::Likely);
+    let cause = judged.cause(Code::TlsWrongName);
+    assert!(cause.seen.iter().any(|line| line.contains("stranger")), "{:?}", cause.seen);
+    assert!(cause.settle.is_some());
+    let own_ca = healthy().only_up_to_tls().cert(PDS, |cert| {
+        strangers(cert);
+        private_ca(cert);
+    });
+    own_ca.finds(Code::TlsInternalOrDefaultCa, Impact::Broken, Confidence::Likely);
 }

@@ -318,6 +318,37 @@ fn an_authorization_server_on_another_host_is_healthy() {
     with_own_entryway().is_well();
 }
 
+/// It knows its own address, and leaves its logins to another: not that it thinks it lives there, whatever else it serves.
+#[test]
+fn an_authorization_server_elsewhere_beside_a_document_of_its_own() {
+    for own in ["https://pds.example.com", ENTRYWAY] {
+        let serves_one = |world: World| {
+            world.http(Role::Target, HttpPurpose::AuthorizationServer, move |body| {
+                body.status = Some(200);
+                body.body.as_mut().unwrap().class = BodyClass::Expected;
+                body.content = Some(Content::AuthorizationServer(Box::new(metadata(own))));
+            })
+        };
+        serves_one(with_own_entryway()).is_well();
+        // That server was not asked: nothing is known, and nothing said.
+        let unasked = serves_one(with_own_entryway())
+            .without(|fact| matches!(&fact.body, FactBody::Http(body) if body.role == Role::TargetAuthServer));
+        unasked.never_says(Code::OauthDevOriginMismatch);
+        let silent =
+            serves_one(with_own_entryway()).http(Role::TargetAuthServer, HttpPurpose::AuthorizationServer, |body| {
+                no_answer(body, FailureKind::Timeout)
+            });
+        silent.never_says(Code::OauthDevOriginMismatch);
+        silent.finds(Code::OauthDiscoveryFails, Impact::Broken, Confidence::Likely);
+    }
+    // Its document is of a third.
+    let third = with_own_entryway().http(Role::TargetAuthServer, HttpPurpose::AuthorizationServer, |body| {
+        body.content = Some(Content::AuthorizationServer(Box::new(metadata("https://third.example.org"))));
+    });
+    third.never_says(Code::OauthDevOriginMismatch);
+    third.finds(Code::OauthMetadataInvalid, Impact::Broken, Confidence::Likely);
+}
+
 #[test]
 fn an_authorization_server_elsewhere_that_is_silent() {
     let world = with_own_entryway()

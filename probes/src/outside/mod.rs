@@ -7,3 +7,4 @@ pub mod own_network;
 pub mod par;
 pub mod tcp;
 pub mod tls;
+pub mod tls_offer;

@@ -1,7 +1,7 @@
 //! The certificate of the PDS's own name: trust, dates and name, each judged by itself.
 
 use pdsdoctor_probes::{
-    fact::{FactId, FailureKind, Family, Role},
+    fact::{FactId, FailureKind, Family, Role, Vantage},
     http_fact::HttpPurpose,
     tls_fact::{CertificateFact, PathVerdict, TlsFact, Validity},
 };
@@ -22,6 +22,7 @@ pub(super) const RULE: Rule = Rule {
         Code::TlsExpired,
         Code::TlsNotYetValid,
         Code::TlsWrongName,
+        Code::TlsNoCommonCipher,
         Code::TlsHandshakeFails,
     ],
     judge,
@@ -35,6 +36,10 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
         let Some(tls) = line.tls else { continue };
         let finding = judge_one(evidence, host, line, tls);
         if let Some(mut cause) = finding {
+            let names_another = tls.body.certificate.as_ref().is_some_and(|certificate| !certificate.name_matches);
+            if names_another && !is_the_pdss(evidence, line) {
+                cause = perhaps_a_strangers(evidence, cause, line);
+            }
             // The same at every family: a fault of the server, not of an address.
             let everywhere = families.iter().all(|family| {
                 lines.iter().filter(|other| other.family() == *family).all(|other| {
@@ -63,6 +68,32 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
                 [tls.id()],
             );
         }
+    }
+}
+
+/// Somebody answers at the address: the PDS, its proxy, or a stranger whose address it is now? It is the PDS's where the
+/// address is this machine's own and the PDS's, or where a PDS answers behind the certificate.
+fn is_the_pdss(evidence: &Evidence<'_>, line: &Line<'_>) -> bool {
+    let inside = evidence.inside();
+    let own =
+        inside.pds().is_some() && inside.addresses(&Vantage::Here).iter().any(|(_, address)| address.addr == line.addr);
+    own || line.is_pds()
+}
+
+fn perhaps_a_strangers(evidence: &Evidence<'_>, mut cause: Cause, line: &Line<'_>) -> Cause {
+    cause.confidence = cause.confidence.min(Confidence::Likely);
+    cause = cause.saw(format!(
+        "no PDS answers behind it: {} may as well be a stranger's by now, and the record in the DNS old",
+        line.addr
+    ));
+    let settle =
+        Settle::text(format!("whether {} is the address of the PDS's own connection; on its machine:", line.addr))
+            .and("curl -s https://icanhazip.com");
+    // Inside, that was looked at, and a rule of its own says what came of it.
+    if evidence.inside().is_empty() {
+        cause.settle(settle)
+    } else {
+        cause.settle("the router's own address, or what the provider says it is")
     }
 }
 
@@ -118,6 +149,9 @@ fn not_tls(evidence: &Evidence<'_>, host: &str, line: &Line<'_>, tls: Seen<'_, T
 /// The server said no to the name.
 fn alert(evidence: &Evidence<'_>, host: &str, line: &Line<'_>, tls: Seen<'_, TlsFact>) -> Cause {
     let alert = tls.body.alert.as_deref().unwrap_or("unknown");
+    if let Some(cause) = no_common_cipher(evidence, host, line, tls, alert) {
+        return cause;
+    }
     let refuses_name = matches!(
         alert,
         "InternalError" | "UnrecognizedName" | "UnrecognisedName" | "HandshakeFailure" | "AccessDenied"
@@ -132,10 +166,18 @@ fn alert(evidence: &Evidence<'_>, host: &str, line: &Line<'_>, tls: Seen<'_, Tls
         .all_tls()
         .iter()
         .find(|seen| seen.body.addr == line.addr && seen.body.sni.as_str() != host && seen.body.failure.is_none());
+    // "Handshake failure" is first of all said of an offer with nothing in it to the server's taste: only another name
+    // that it does serve tells the two apart.
+    let of_the_offer = alert == "HandshakeFailure";
+    let confidence = match (other_name.is_some(), caddy.is_some(), of_the_offer) {
+        (true, ..) | (_, true, false) => Confidence::Confirmed,
+        (_, _, false) => Confidence::Likely,
+        (_, _, true) => Confidence::Possible,
+    };
     let mut cause = Cause::new(
         Code::TlsOndemandRefused,
         Impact::Broken,
-        if caddy.is_some() || other_name.is_some() { Confidence::Confirmed } else { Confidence::Likely },
+        confidence,
         format!("The server at {host} has no certificate for this name and could not get one, so nobody can connect."),
     )
     .saw(format!("TCP connects, then the server ends the handshake with the TLS alert {alert}"))
@@ -180,9 +222,51 @@ fn alert(evidence: &Evidence<'_>, host: &str, line: &Line<'_>, tls: Seen<'_, Tls
         );
     }
     if cause.confidence != Confidence::Confirmed {
-        cause = cause.settle("the proxy's own log at the time of the check");
+        cause = cause.settle(if of_the_offer {
+            "a handshake for another name that the server has, and one that offers more: openssl s_client with -cipher 'ALL:@SECLEVEL=0'"
+        } else {
+            "the proxy's own log at the time of the check"
+        });
     }
     cause
+}
+
+/// Of a wider offer the server takes something that clients of today do not have.
+fn no_common_cipher(
+    evidence: &Evidence<'_>,
+    host: &str,
+    line: &Line<'_>,
+    tls: Seen<'_, TlsFact>,
+    alert: &str,
+) -> Option<Cause> {
+    let offer = evidence
+        .all_offers()
+        .iter()
+        .find(|seen| seen.body.addr == line.addr && seen.body.sni.as_str() == host && seen.body.suite.is_some())?;
+    let (version, suite) = (offer.body.version.as_deref()?, offer.body.suite.as_deref()?);
+    let cause = Cause::new(
+        Code::TlsNoCommonCipher,
+        Impact::Broken,
+        Confidence::Confirmed,
+        format!("{host} speaks only a TLS that relays and other servers no longer do ({version}, {suite}), so they cannot connect."),
+    )
+    .saw(format!("an ordinary offer ends with the TLS alert {alert}; of a wider one the server takes {suite}"))
+    .because([tls.id(), offer.id()])
+    .contrast(
+        format!("{}: the same name, two offers", line.addr),
+        format!("TLS 1.2 and 1.3, as clients of today: {alert}"),
+        format!("old ciphers, versions and curves as well: {version}, {suite}"),
+    )
+    .remedy(Remedy::new(
+        "Let the proxy offer TLS 1.2 and 1.3 with forward secrecy, and use a certificate with a common key",
+        [
+            write("ssl_protocols TLSv1.2 TLSv1.3;").at("nginx"),
+            say("take out ssl_ciphers and ssl_ecdh_curve, or what corresponds to them in another proxy"),
+            say("let the certificate's key be RSA with 2048 bits, or on the curve P-256 (not secp256k1)"),
+        ],
+        evidence.verify(),
+    ));
+    Some(cause)
 }
 
 fn fails(evidence: &Evidence<'_>, host: &str, tls: Seen<'_, TlsFact>) -> Cause {

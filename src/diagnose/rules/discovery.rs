@@ -11,7 +11,7 @@ use url::Url as Parsed;
 use super::{Found, Rule, list, proxy::NGINX};
 use crate::diagnose::{
     Bounds, Cause, Code, Confidence, Impact, Remedy,
-    evidence::{Evidence, Seen},
+    evidence::{Evidence, Seen, host_of},
     not_asked,
     step::{Command, HostName, Settle, Url, command, entry, prose, quoted, run, run_or, say, write},
 };
@@ -43,15 +43,30 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
         .find(|seen| seen.body.is_expected());
     let server = if elsewhere && other_server.is_some() { other_server } else { own_server };
     let Some(server) = server else { return };
-    // What was left alone may well answer: that it was not asked is said among what was not measured.
-    let left_alone = not_asked::of(evidence.run, Role::TargetAuthServer).is_some();
-    if elsewhere && other_server.is_none() && left_alone && names_itself(resource.body, origin) {
-        return;
-    }
-    let elsewhere_only = elsewhere && other_server.is_none() && !server.body.is_expected();
-    if let Some(named) = named.first().filter(|_| elsewhere_only && names_itself(resource.body, origin)) {
-        found.cause(other_server_silent(evidence, origin, named, resource, server));
-        return;
+    // A PDS that knows its own address and names another server leaves its logins to that one, as the profile allows:
+    // it does not think that it lives there. Apps ask that server alone, whatever the PDS itself says.
+    if let Some(named) = named.first().filter(|_| elsewhere && names_itself(resource.body, origin)) {
+        match other_server {
+            // What was left alone, or not come to, may well answer: that it was not asked is said among what was not
+            // measured.
+            None if not_asked::of(evidence.run, Role::TargetAuthServer).is_some()
+                || evidence.http(Role::TargetAuthServer, HttpPurpose::AuthorizationServer).is_empty()
+                    && !other_was_tried(evidence, named) =>
+            {
+                return;
+            }
+            None => {
+                found.cause(other_server_silent(evidence, origin, named, resource, server));
+                return;
+            }
+            Some(server) => {
+                let wrong = mismatches(origin, resource, server, true);
+                if !wrong.is_empty() {
+                    found.cause(other_server_is_a_third(evidence, named, resource, server, &wrong));
+                    return;
+                }
+            }
+        }
     }
     let mismatches = mismatches(origin, resource, server, elsewhere && other_server.is_some());
     if !mismatches.is_empty() {
@@ -161,6 +176,48 @@ fn past_the_proxy(path: &str) -> Option<Command> {
         }
         _ => return None,
     }))
+}
+
+/// The host of that server was looked for, or a connection to it was tried.
+fn other_was_tried(evidence: &Evidence<'_>, named: &str) -> bool {
+    let Some(host) = host_of(named) else { return true };
+    let role = Role::TargetAuthServer;
+    evidence.all_connects().iter().any(|seen| seen.body.role == role && seen.body.host.as_str() == host)
+        || evidence.all_dns().iter().any(|seen| seen.body.role == role && seen.body.name.as_str() == host)
+        || evidence.all_system_dns().iter().any(|seen| seen.body.role == role && seen.body.name.as_str() == host)
+}
+
+/// The server that the PDS leaves its logins to says that it is another one (RFC 8414, section 3.3: apps refuse that).
+fn other_server_is_a_third(
+    evidence: &Evidence<'_>,
+    named: &str,
+    resource: Seen<'_, HttpFact>,
+    server: Seen<'_, HttpFact>,
+    wrong: &[String],
+) -> Cause {
+    let mut cause = Cause::new(
+        Code::OauthMetadataInvalid,
+        Impact::Broken,
+        Confidence::Likely,
+        format!(
+            "{} leaves logins to {named}, whose document is that of another server: apps refuse it.",
+            evidence.name()
+        ),
+    )
+    .because([resource.id(), server.id()])
+    .settle(match server_document(named).and_then(|url| command!["curl -s", url]) {
+        Some(command) => Settle::run(command).then("its issuer, compared with what the PDS names"),
+        None => Settle::text("the issuer of that server's document, compared with what the PDS names"),
+    })
+    .remedy(Remedy::new(
+        "Let the PDS name the server's own address, or mend the server's",
+        [run(command!["curl -i", Url::new(&server.body.url)])],
+        evidence.verify(),
+    ));
+    for line in wrong.iter().take(5) {
+        cause = cause.saw(line.clone());
+    }
+    cause
 }
 
 fn same_origin(a: &str, b: &str) -> bool {

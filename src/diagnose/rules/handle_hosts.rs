@@ -15,7 +15,7 @@ use crate::diagnose::{
     Bounds, Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Line, Seen, host_of},
     not_asked,
-    step::{HostName, Step, command, entry, run, word, write, write_all},
+    step::{Did, HostName, Step, command, entry, run, word, write, write_all},
     words::date,
 };
 
@@ -71,9 +71,8 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
             None => certificates(evidence, &domain, &sample, &accounts, found),
         }
     }
-    for handle in evidence.handles() {
-        found.causes.extend(empty_nonterminal(evidence, handle));
-    }
+    let hidden = evidence.handles().into_iter().filter_map(|handle| empty_nonterminal(evidence, handle)).collect();
+    found.causes.extend(super::handle_records::once_for_a_domain(hidden));
 }
 
 fn accounts<'a>(evidence: &Evidence<'a>, domain: &str) -> Accounts<'a> {
@@ -146,7 +145,7 @@ fn no_wildcard(
     .remedy(Remedy::new("Add the wildcard record", records, evidence.verify()))
     .remedy(Remedy::new(
         "Or give each handle a TXT record",
-        [write(entry!["_atproto.<name>.", HostName::new(domain), ".  TXT  \"did=did:plc:...\""])],
+        txt_lines(evidence, domain, &accounts.broken),
         evidence.verify(),
     ));
     if apex.is_empty() {
@@ -373,7 +372,7 @@ fn certificates(evidence: &Evidence<'_>, domain: &str, sample: &str, accounts: &
     if confidence != Confidence::Confirmed {
         cause = cause.settle("the handle of an account under the domain");
     }
-    for remedy in certificate_remedies(evidence, seen.body.alert.is_some(), domain, name) {
+    for remedy in certificate_remedies(evidence, seen.body.alert.is_some(), domain, name, &broken) {
         cause = cause.remedy(remedy);
     }
 
@@ -400,7 +399,26 @@ fn reaches_one_level(certificate: &CertificateFact, domain: &str) -> bool {
         .any(|parent| domain.strip_suffix(parent).is_some_and(|rest| rest.ends_with('.')))
 }
 
-fn certificate_remedies(evidence: &Evidence<'_>, by_alert: bool, domain: &str, name: &str) -> Vec<Remedy> {
+/// The TXT record of each handle whose DID is known; else its form.
+fn txt_lines(evidence: &Evidence<'_>, domain: &str, handles: &[&str]) -> Vec<Step> {
+    let line = |handle: &&str| {
+        let did = Did::new(&super::handle_records::known_did(evidence, handle)?)?;
+        Some(write(entry!["_atproto.", HostName::new(handle), ".  TXT  \"did=", did, "\""]))
+    };
+    let lines: Vec<Step> = handles.iter().filter_map(line).collect();
+    if lines.is_empty() {
+        return vec![write(entry!["_atproto.<name>.", HostName::new(domain), ".  TXT  \"did=did:plc:...\""])];
+    }
+    lines
+}
+
+fn certificate_remedies(
+    evidence: &Evidence<'_>,
+    by_alert: bool,
+    domain: &str,
+    name: &str,
+    broken: &[&str],
+) -> Vec<Remedy> {
     let verify = evidence.verify();
     let own = || HostName::new(domain);
     // A refusal is also what on-demand issuance gives for a name it may not, or could not, get a certificate for.
@@ -439,7 +457,7 @@ fn certificate_remedies(evidence: &Evidence<'_>, by_alert: bool, domain: &str, n
         ),
         Remedy::new(
             "Or verify handles by TXT record, which needs no certificate",
-            [write(entry!["_atproto.<name>.", own(), ".  TXT  \"did=did:plc:...\""])],
+            txt_lines(evidence, domain, broken),
             verify,
         ),
     ]);

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use pdsdoctor_probes::{
     dns_fact::{DnsFact, DnsOutcome},
     fact::{ConnectFact, FactId, Family, Role},
-    http_fact::{Content, HttpPurpose},
+    http_fact::{Content, HttpFact, HttpPurpose},
     identifier::{TxtValue, did_of_txt},
 };
 
@@ -15,7 +15,7 @@ use crate::diagnose::{
     Bounds, Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Seen, host_of},
     not_asked,
-    step::{Did, HostName, Step, entry, prose, quoted, say, write},
+    step::{Did, HostName, Settle, Step, entry, prose, quoted, say, write},
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -30,12 +30,62 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn judge(evidence: &Evidence<'_>, found: &mut Found) {
+    let mut causes = Vec::new();
     for handle in evidence.handles() {
-        judge_one(evidence, handle, evidence.is_named_handle(handle), found);
+        causes.extend(judge_one(evidence, handle, evidence.is_named_handle(handle), found));
     }
+    found.causes.extend(once_for_a_domain(causes));
 }
 
-fn judge_one(evidence: &Evidence<'_>, handle: &str, named: bool, found: &mut Found) {
+/// The same said of several names directly under one domain is one cause, with its examples.
+pub(super) fn once_for_a_domain(causes: Vec<Cause>) -> Vec<Cause> {
+    let domain = |cause: &Cause| Some(cause.scope.host.as_deref()?.split_once('.')?.1.to_owned());
+    let mut groups: Vec<Vec<Cause>> = Vec::new();
+    for cause in causes {
+        let alike = |group: &&mut Vec<Cause>| {
+            group.first().is_some_and(|first| {
+                (first.code, first.impact, first.confidence) == (cause.code, cause.impact, cause.confidence)
+                    && domain(first).is_some()
+                    && domain(first) == domain(&cause)
+            })
+        };
+        match groups.iter_mut().find(alike) {
+            Some(group) => group.push(cause),
+            None => groups.push(vec![cause]),
+        }
+    }
+    groups.into_iter().filter_map(|group| as_one(group, &domain)).collect()
+}
+
+fn as_one(group: Vec<Cause>, domain: &dyn Fn(&Cause) -> Option<String>) -> Option<Cause> {
+    let mut group = group.into_iter();
+    let mut first = group.next()?;
+    let others: Vec<Cause> = group.collect();
+    if others.is_empty() {
+        return Some(first);
+    }
+    let names = list(others.iter().filter_map(|other| other.scope.host.as_deref()));
+    first.summary = format!("{} So it is with {names}.", first.summary);
+    if let Some(domain) = domain(&first) {
+        first.scope.host = Some(format!("*.{domain}"));
+    }
+    for other in others {
+        first.because.extend(other.because);
+        first.against.extend(other.against);
+        let mut remedies = other.remedies.into_iter();
+        for remedy in &mut first.remedies {
+            let Some(same) = remedies.next().filter(|same| same.title == remedy.title) else { break };
+            for step in same.steps {
+                if !remedy.steps.contains(&step) {
+                    remedy.steps.push(step);
+                }
+            }
+        }
+    }
+    Some(first)
+}
+
+fn judge_one(evidence: &Evidence<'_>, handle: &str, named: bool, found: &mut Found) -> Option<Cause> {
     let records = right_records(evidence, handle);
     let well_known = well_known_did(evidence, handle);
     let facts = Handle { evidence, handle, named, records, well_known };
@@ -45,20 +95,12 @@ fn judge_one(evidence: &Evidence<'_>, handle: &str, named: bool, found: &mut Fou
         .or_else(|| facts.disagree())
         .or_else(|| facts.wrong_owner())
         .or_else(|| facts.unverified());
-    match finding {
-        Some(cause) => found.cause(cause),
-        None => {
-            let ids: Vec<FactId> = facts.records.iter().map(|(id, _)| id.clone()).collect();
-            if !ids.is_empty() {
-                found.rule_out(
-                    Code::DnsTxtFormat,
-                    Bounds::here(handle),
-                    format!("the TXT record of {handle} is in order"),
-                    ids,
-                );
-            }
-        }
+    let ids = facts.record_ids();
+    if finding.is_none() && !ids.is_empty() {
+        let why = format!("the TXT record of {handle} is in order");
+        found.rule_out(Code::DnsTxtFormat, Bounds::here(handle), why, ids);
     }
+    finding
 }
 
 /// TXT values at the right name that have to do with a DID, or are all there is.
@@ -123,6 +165,34 @@ pub(super) fn claims(name: &str, handle: &str) -> bool {
     name.strip_prefix("at://").is_some_and(|name| name.eq_ignore_ascii_case(handle))
 }
 
+/// The DID of a handle, as far as this run knows it: from the PDS that hosts the account, from a document that claims the
+/// handle, from a record that came through, or because the user named it.
+pub(super) fn known_did(evidence: &Evidence<'_>, handle: &str) -> Option<String> {
+    let told = evidence.all_http().iter().find_map(|seen| match &seen.body.content {
+        Some(Content::Repo { did, handle: of }) if of.eq_ignore_ascii_case(handle) => Some(did.to_string()),
+        Some(Content::DidDocument { id: Some(id), also_known_as, .. })
+            if also_known_as.iter().any(|name| claims(name, handle)) =>
+        {
+            Some(id.to_string())
+        }
+        Some(Content::ResolvedHandle { did }) if seen.body.role == Role::Handle && asks_about(seen.body, handle) => {
+            Some(did.to_string())
+        }
+        _ => None,
+    });
+    let named =
+        || evidence.run.target.did.as_ref().filter(|_| evidence.is_named_handle(handle)).map(ToString::to_string);
+    told.or_else(named)
+        .or_else(|| well_known_did(evidence, handle).map(|(_, did)| did))
+        .or_else(|| txt_did(evidence, handle))
+}
+
+/// A `resolveHandle` about this handle.
+fn asks_about(fact: &HttpFact, handle: &str) -> bool {
+    url::Url::parse(&fact.url)
+        .is_ok_and(|url| url.query_pairs().any(|(key, value)| key == "handle" && value.eq_ignore_ascii_case(handle)))
+}
+
 /// What is known of one handle.
 struct Handle<'a, 'e> {
     evidence: &'a Evidence<'e>,
@@ -157,6 +227,8 @@ impl Handle<'_, '_> {
     /// The record as it has to be; of an account that is not known with a placeholder.
     fn right_line(&self, did: Option<&str>) -> Step {
         let name = HostName::new(self.handle);
+        let known = if did.is_none() { self.known_did() } else { None };
+        let did = did.or(known.as_deref());
         match did {
             Some(did) => write(entry!["_atproto.", name, ".  TXT  \"did=", Did::new(did), "\""]),
             None => write(entry!["_atproto.", name, ".  TXT  \"did=did:plc:...\""]),
@@ -176,6 +248,11 @@ impl Handle<'_, '_> {
             _ => None,
         });
         hosted.or_else(|| self.well_known.clone())
+    }
+
+    /// The DID to put into a fix: what this run knows, by whichever way.
+    fn known_did(&self) -> Option<String> {
+        known_did(self.evidence, self.handle)
     }
 
     fn duplicate(&self) -> Option<Cause> {
@@ -423,27 +500,41 @@ impl Handle<'_, '_> {
         }
         let outcome = txt.first().map(|seen| seen.body.outcome);
         let record = if outcome == Some(DnsOutcome::NxDomain) { "does not exist" } else { "has no record" };
-        Some(
-            Cause::new(
-                Code::HandleUnverified,
-                self.impact(false),
-                Confidence::Likely,
-                format!("The handle {} cannot be verified: neither DNS nor its web host names a DID.", self.handle),
-            )
-            .scope(Scope::host(self.handle))
-            .saw(format!("_atproto.{} {record}", self.handle))
-            .saw(format!("https://{}/.well-known/atproto-did: {well_known}", self.handle))
-            .because(txt.iter().map(Seen::id))
-            .because(http.iter().map(Seen::id))
-            .settle("the account's DID, to see which of the two ways was meant")
-            .remedy(Remedy::new(
-                "Publish the DID one way",
-                [
-                    self.right_line(None),
-                    say(prose!["or serve the DID as plain text at /.well-known/atproto-did of ", quoted(self.handle)]),
-                ],
-                self.evidence.verify(),
-            )),
+        let known = self.known_did();
+        let front = self.evidence.http(Role::Handle, HttpPurpose::ResolveHandle);
+        let front = front.into_iter().find(|seen| asks_about(seen.body, self.handle) && seen.body.status.is_some());
+        let mut cause = Cause::new(
+            Code::HandleUnverified,
+            self.impact(false),
+            Confidence::Likely,
+            format!("The handle {} cannot be verified: neither DNS nor its web host names a DID.", self.handle),
         )
+        .scope(Scope::host(self.handle))
+        .saw(format!("_atproto.{} {record}", self.handle))
+        .saw(format!("https://{}/.well-known/atproto-did: {well_known}", self.handle))
+        .because(txt.iter().map(Seen::id))
+        .because(http.iter().map(Seen::id))
+        .because(front.map(|seen| seen.id()))
+        .settle(match known.as_deref().and_then(Did::new) {
+            Some(did) => Settle::text(format!("after the fix: whether {did} claims {} in its document", self.handle)),
+            None => Settle::text("the account's DID, to see which of the two ways was meant"),
+        })
+        .remedy(Remedy::new(
+            "Publish the DID one way",
+            [
+                self.right_line(known.as_deref()),
+                say(prose!["or serve the DID as plain text at /.well-known/atproto-did of ", quoted(self.handle)]),
+            ],
+            self.evidence.verify(),
+        ));
+        if let (Some(seen), Some(pds)) = (front, self.evidence.host()) {
+            cause = cause.saw(match &seen.body.content {
+                Some(Content::ResolvedHandle { did }) => {
+                    format!("the PDS {pds}, which answers there, knows it as {did}")
+                }
+                _ => format!("what answers there is the PDS {pds}, and it knows no account of that name"),
+            });
+        }
+        Some(cause)
     }
 }

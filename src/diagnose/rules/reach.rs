@@ -353,12 +353,15 @@ fn only_v6(evidence: &Evidence<'_>, host: &str) -> Option<Cause> {
     if addrs.is_empty() || addrs.iter().any(std::net::IpAddr::is_ipv4) {
         return None;
     }
+    // A server that denies the whole name where only the type is missing is wrong (RFC 8020), and there are such: the
+    // AAAA is in the DNS all the same, and that there is no A is what both answers say.
     let a = evidence.answers(host, &[DnsPurpose::Address], &[RecordType::A]);
-    let denied: Vec<FactId> =
-        a.iter().filter(|seen| seen.body.outcome == DnsOutcome::NoData).map(|seen| seen.id()).collect();
+    let denies = |outcome| matches!(outcome, DnsOutcome::NoData | DnsOutcome::NxDomain);
+    let denied: Vec<FactId> = a.iter().filter(|seen| denies(seen.body.outcome)).map(|seen| seen.id()).collect();
     if denied.is_empty() {
         return None;
     }
+    let whole_name = a.iter().any(|seen| seen.body.outcome == DnsOutcome::NxDomain);
     let reached = evidence.target_lines().iter().any(Line::connected);
     let from_here = if reached { "" } else { " (this one among them)" };
     let mut cause = Cause::new(
@@ -371,7 +374,7 @@ fn only_v6(evidence: &Evidence<'_>, host: &str) -> Option<Cause> {
     .because(denied)
     .contrast(
         "the same name, asked for both kinds of addresses",
-        "A: no such record".to_owned(),
+        format!("A: no such {}", if whole_name { "name (NXDOMAIN)" } else { "record" }),
         format!("AAAA: {}", list(&addrs)),
     )
     .remedy(Remedy::new(
@@ -383,6 +386,11 @@ fn only_v6(evidence: &Evidence<'_>, host: &str) -> Option<Cause> {
         ],
         evidence.verify(),
     ));
+    if whole_name {
+        cause = cause.saw(format!(
+            "asked for A, a name server says that {host} does not exist at all: resolvers that believe it find no AAAA either (RFC 8020)"
+        ));
+    }
     if let Some(reference) = evidence.reference() {
         let theirs = evidence.addresses(reference);
         if theirs.iter().any(std::net::IpAddr::is_ipv4) {

@@ -60,6 +60,10 @@ fn what(body: &FactBody) -> String {
             let problem = problem.map_or(String::new(), |problem| format!(", certificate: {problem}"));
             format!("{} at {} port {}: {}{problem}", f.sni, f.addr, f.port, outcome(f.failure.as_ref(), version))
         }
+        FactBody::TlsOffer(f) => {
+            let taken = [f.version.as_deref(), f.suite.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(", ");
+            format!("{} at {}, a wide offer: {}", f.sni, f.addr, outcome(f.failure.as_ref(), &taken))
+        }
         FactBody::Http(f) => {
             let addr = f.addr.map_or(String::new(), |addr| format!(" at {addr}"));
             let class = f.body.as_ref().map_or(String::new(), |body| format!(", {} body", body.class));

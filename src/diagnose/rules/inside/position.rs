@@ -47,7 +47,8 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
 
 /// Does the reference reach the PDS?
 fn reached(evidence: &Evidence<'_>) -> Option<bool> {
-    evidence.second_look().map(|(_, reached)| reached)
+    // Who was met there, and showed a certificate that nobody accepts, may be whoever has the address now.
+    evidence.second_look().map(|(_, reached)| reached).filter(|_| !evidence.second_look_met_somebody())
 }
 
 /// The reference's attempt, in words and as a contrast to what was seen here.
