@@ -294,7 +294,9 @@ fn certificates(evidence: &Evidence<'_>, domain: &str, sample: &str, accounts: &
                 fine.clone(),
             );
         }
-        let resolved: Vec<FactId> = evidence.address_answers(sample).iter().map(Seen::id).collect();
+        let system = evidence.system_answers(sample);
+        let resolved: Vec<FactId> =
+            evidence.address_answers(sample).iter().map(Seen::id).chain(system.iter().map(Seen::id)).collect();
         if !evidence.addresses(sample).is_empty() {
             let why = format!("a random name under .{domain} resolves");
             found.rule_out(Code::DnsNoWildcard, Bounds::here(&format!("*.{domain}")), why, resolved);

@@ -49,7 +49,11 @@ impl Found {
         why: impl Into<String>,
         because: impl IntoIterator<Item = pdsdoctor_probes::fact::FactId>,
     ) {
-        self.ruled_out.push(RuledOut { code, scope, why: why.into(), because: because.into_iter().collect() });
+        let because: Vec<_> = because.into_iter().collect();
+        // What rests on nothing is not dead.
+        if !because.is_empty() {
+            self.ruled_out.push(RuledOut { code, scope, why: why.into(), because });
+        }
     }
 }
 
