@@ -45,15 +45,17 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     // A connection to an address of one's own never leaves the machine, and asks no firewall before it.
     let own = evidence.inside().addresses(&Vantage::Here);
     let from_afar = |line: &&&Line<'_>| !own.iter().any(|(_, address)| address.addr == line.addr);
-    for family in [Family::V4, Family::V6] {
-        let all_open = !closed.iter().any(|line| line.family() == family);
-        let afar: Vec<_> = open.iter().filter(|line| line.family() == family).filter(from_afar).collect();
-        if all_open && !afar.is_empty() {
+    let afar: Vec<&&Line<'_>> = open.iter().filter(from_afar).collect();
+    // Where all that there is was reached, no family need be named.
+    let families: &[Option<Family>] =
+        if closed.is_empty() && afar.len() == open.len() { &[None] } else { &[Some(Family::V4), Some(Family::V6)] };
+    for family in families {
+        let within = |line: &Line<'_>| family.is_none_or(|family| line.family() == family);
+        let ids: Vec<FactId> =
+            afar.iter().filter(|line| within(line)).filter_map(|line| line.connect).map(|seen| seen.id()).collect();
+        if !closed.iter().any(|line| within(line)) && !ids.is_empty() {
             let why = format!("TCP connections to {host} were made, to no address of this machine's own");
-            let ids = afar.iter().filter_map(|line| line.connect).map(|seen| seen.id());
-            // Where all that there is was reached, no family need be named.
-            let family = (!closed.is_empty() || afar.len() < open.len()).then_some(family);
-            found.rule_out(Code::FwPortsClosed, Bounds::here(host).family(family), why, ids);
+            found.rule_out(Code::FwPortsClosed, Bounds::here(host).family(*family), why, ids);
         }
     }
     let closed_v6: Vec<&Line<'_>> = closed.iter().filter(|line| line.family() == Family::V6).copied().collect();
