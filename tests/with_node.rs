@@ -10,10 +10,7 @@ use std::{
     collections::BTreeSet,
     fs,
     io::{BufRead, BufReader},
-    os::{
-        fd::OwnedFd,
-        unix::{fs::PermissionsExt, process::CommandExt},
-    },
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -53,6 +50,7 @@ fn main() -> std::process::ExitCode {
         ("nothing_is_left_after_sigterm", || nothing_is_left_after(Signal::SIGTERM)),
         ("nothing_is_left_after_sigint", || nothing_is_left_after(Signal::SIGINT)),
         ("nothing_is_left_after_sigkill", || nothing_is_left_after(Signal::SIGKILL)),
+        ("nothing_is_left_when_the_helper_is_killed", nothing_is_left_when_the_helper_is_killed),
         ("an_impostor_is_not_run_and_not_read", an_impostor_is_not_run_and_not_read),
         ("a_claim_that_something_speaks_against_is_not_run", a_claim_that_something_speaks_against_is_not_run),
         ("what_is_no_node_is_not_run", what_is_no_node_is_not_run),
@@ -337,7 +335,7 @@ fn nothing_of_roots() {
     let mut command = Command::new("setsid");
     command.args(["--ctty", "--wait", "bash", "-c", &line, env!("CARGO_BIN_EXE_pdsdoctor")]);
     command.args(arguments(&["--pid", &pds.pid.to_string()]));
-    command.stdin(OwnedFd::from(terminal.slave.try_clone().unwrap())).stderr(terminal.slave.try_clone().unwrap());
+    command.stdin(terminal.slave.try_clone().unwrap()).stderr(terminal.slave.try_clone().unwrap());
     let output = command.output().unwrap();
     let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
     assert_eq!(fetches(&report).len(), 3, "{:?}", missed(&report));
@@ -348,7 +346,7 @@ fn nothing_of_roots() {
         assert_eq!(report.one("stdin"), "0");
         // Ids, groups, capabilities.
         let id = USER.to_string();
-        assert_eq!((report.status("Uid"), report.status("Gid")), (vec![&*id; 4].join(" "), vec![&*id; 4].join(" ")));
+        assert_eq!((report.status("Uid"), report.status("Gid")), ([&*id; 4].join(" "), [&*id; 4].join(" ")));
         assert_eq!(report.status("Groups"), "");
         for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
             assert_eq!(report.status(set), "0".repeat(16), "{set}");
@@ -524,6 +522,25 @@ fn nothing_is_left_after(signal: Signal) {
     place.wait_until("children of the program are still there", || place.left().is_empty());
 }
 
+/// As the kernel does where memory runs out.
+fn nothing_is_left_when_the_helper_is_killed() {
+    let place = Place::new();
+    let pds = place.with("stay").pds(&as_user(USER), &[]);
+    let mut command = doctor();
+    command.args(arguments(&["--pid", &pds.pid.to_string()])).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut run = command.spawn().unwrap();
+    let all = || place.reports().iter().filter(|report| report.0.contains("end\n")).count() == 3;
+    place.wait_until("the program was not run", || all() && place.left().len() >= 12);
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", run.id())).unwrap();
+    let helpers: Vec<i32> = children.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+    assert_eq!(helpers.len(), 3);
+    for helper in helpers {
+        kill(Pid::from_raw(helper), Signal::SIGKILL).unwrap();
+    }
+    place.wait_until("children of the program are still there", || place.left().is_empty());
+    run.wait().unwrap();
+}
+
 /// In the network of this machine.
 fn start(place: &Place, user: u32, environment: &[(&str, &str)]) -> Pds {
     let mut command = Command::new("setpriv");
@@ -539,12 +556,21 @@ fn a_claim_that_something_speaks_against_is_not_run() {
     let report = check(doctor().args(arguments(&[])));
     refused(&report, &place, "port 34003, which it says is its own, is held by");
     drop(holder);
+    let words = format!("the word of process {} (user {USER}, program node) alone", claimant.pid);
     // Beside one that may be it as well: a PDS that reads its settings from a file.
     let unnamed =
         start(&other, USER + 1, &[("PDS_HOSTNAME", ""), ("PDS_DATA_DIRECTORY", "/pds"), ("PDS_PORT", "34004")]);
     let report = check(doctor().args(arguments(&[])));
     refused(&report, &place, "which is the PDS is not clear");
     assert!(other.reports().is_empty());
+    // The target's address is a loopback one, which is this machine's: no claim is needed for that.
+    assert!(!missed(&report).iter().any(|(why, _)| why.contains(&words)));
+    let mut away = arguments(&[]);
+    away.iter_mut().filter(|word| word.contains("127.0.0.1") && word.starts_with("pds")).for_each(|word| {
+        *word = "pds.example.com:9444:192.0.2.7".to_owned();
+    });
+    let report = check(doctor().args(away));
+    assert!(missed(&report).iter().any(|(why, _)| why.contains(&words)), "{:?}", missed(&report));
     drop((claimant, unnamed));
     // One that calls itself otherwise.
     let elsewhere = start(&place, USER, &[("PDS_HOSTNAME", "other.example.com"), ("PDS_PORT", "34005")]);

@@ -85,6 +85,7 @@ mod linux {
         fact::{Family, ProbeName, Role},
         inside::{self, ATTEMPTS, EgressHost, HostReason, InsideOptions, Manner, Place, Survey},
         net::Net,
+        process_fact::FoundBy,
         record::TargetKind,
         text::Text,
     };
@@ -130,6 +131,7 @@ mod linux {
         };
         context.net.adopt(&aside);
         context.found().pds_host = Some(Text::limited(&why, 160));
+        strangers_word(context, &survey);
         let listening = async {
             if context.measures(ProbeName::RouterAdvertisement) {
                 survey.listen(&context.net, &how, inside::LISTEN).await;
@@ -176,6 +178,24 @@ mod linux {
             HostReason::Hostname(pid) => format!("process {pid} is in the container that was made for it"),
             HostReason::Claimed(pid) => format!("process {pid} says so, with its PDS_HOSTNAME, and nothing else does"),
         })
+    }
+
+    /// Anybody on a machine can start a process with any host name: where nothing but that makes this the PDS's machine, what
+    /// is said of the machine is said because of it.
+    fn strangers_word(context: &Context, survey: &Survey) {
+        let known = context.bridge.known.borrow();
+        let Some(host) = known.host.as_deref().filter(|_| context.options.host_probes != HostProbes::Always) else {
+            return;
+        };
+        let Some(HostReason::Claimed(pid)) = inside::is_pds_host(host, &known.addresses, survey) else { return };
+        let claims = |process: &&inside::PdsProcess| {
+            process.fact.pid == pid && process.fact.found == FoundBy::Scan && process.is_a_strangers_word()
+        };
+        if let Some(process) = survey.processes.iter().find(claims) {
+            let why = format!("that this is the PDS's machine is the word of {} alone", process.words());
+            let needs = format!("--pid {pid}, if it is; --host-probes never, if not");
+            context.net.not_measured(ProbeName::PdsProcess, &why, &needs);
+        }
     }
 
     /// Not the PDS's machine. Where that rests on what may not be read, it is said.

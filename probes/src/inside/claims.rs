@@ -39,6 +39,18 @@ pub(super) fn user(pid: u32) -> Option<u32> {
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
+/// Of another ordinary user than the one who asks, and no service of the machine's: root starts those.
+pub(super) fn is_a_strangers(pid: u32) -> bool {
+    let Some(user) = user(pid) else { return true };
+    let own = nix::unistd::geteuid().as_raw();
+    // Who asks by sudo is known to it (sudo(8)).
+    let asks = std::env::var("SUDO_UID").ok().and_then(|user| user.parse().ok());
+    let groups = read::text(format!("/proc/{pid}/cgroup"), read::SMALL).unwrap_or_default();
+    let is_service =
+        groups.lines().any(|line| line.split(':').nth(2).is_some_and(|path| path.starts_with("/system.slice/")));
+    user != 0 && user != own && Some(user) != asks && !is_service
+}
+
 /// A process that says which PDS it is, and was not taken for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {

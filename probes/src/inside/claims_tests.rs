@@ -13,7 +13,7 @@ fn candidate(pid: u32, hostname: &str) -> Candidate {
 fn examined(pid: u32, hostname: &str, vouched: Option<&str>) -> (PdsProcess, Net) {
     let mut fact = process::examine(pid, FoundBy::Scan, "").unwrap();
     fact.hostname = Some(Text::new(hostname));
-    (PdsProcess { fact, place: None, engine: None, vouched: vouched.map(Text::new) }, testing::net())
+    (PdsProcess { fact, place: None, started: None, engine: None, vouched: vouched.map(Text::new) }, testing::net())
 }
 
 /// A process of another user.
@@ -65,6 +65,7 @@ fn a_claim_of_another_owner_leaves_nobody_but_whom_an_engine_vouches_for() {
     // On both, of two containers.
     let decided = decide(vec![examined(other, HOST, Some("c2")), examined(own, HOST, Some("c1"))], &both, &[]);
     assert!(taken(&decided).is_empty());
+    assert!(is_a_strangers(other) && !is_a_strangers(own));
     // Other names are other PDSes.
     let others = [candidate(own, "a.example.com"), candidate(other, "b.example.com")];
     let two = vec![examined(own, "a.example.com", None), examined(other, "b.example.com", None)];

@@ -73,6 +73,8 @@ pub struct PdsProcess {
     pub fact: ProcessFact,
     /// Where it sees the network from. [`Vantage::Here`] if it shares this machine's.
     pub place: Option<Place>,
+    /// When it was started, in ticks since boot: its number may be given away again.
+    pub(super) started: Option<u64>,
     /// The engine of its container, where it answered.
     pub(super) engine: Option<engine::Known>,
     /// The id of its container, where the engine made that with the host name that the process has.
@@ -88,6 +90,11 @@ impl PdsProcess {
     /// An engine of this machine made its container with the host name that the process has: more than its own word.
     pub fn is_vouched(&self) -> bool {
         self.vouched.is_some()
+    }
+
+    /// That it is the PDS is the word of another ordinary user, whom neither an engine nor root stands behind.
+    pub fn is_a_strangers_word(&self) -> bool {
+        !self.is_vouched() && claims::is_a_strangers(self.fact.pid)
     }
 
     /// Who else holds the port that it says is its own, in words.
@@ -346,6 +353,7 @@ async fn of_pid(
         (None, ConfinementKind::Podman) => ask(net, options, Engine::Podman, &fact).await,
         _ => None,
     };
+    let started = process::started_ticks(pid);
     let known = engine.as_ref().map(|engine| engine.known.clone());
     let made_for = engine.as_ref().and_then(|engine| engine.environment.hostname());
     if let Some(engine) = engine {
@@ -366,7 +374,7 @@ async fn of_pid(
     // Only who may ask the engine can make a container: what that was made with is no stranger's word.
     let vouched =
         known.as_ref().map(|known| known.id.clone()).filter(|_| made_for.is_some() && made_for == fact.hostname);
-    Some(PdsProcess { fact, place, engine: known, vouched })
+    Some(PdsProcess { fact, place, started, engine: known, vouched })
 }
 
 async fn ask(net: &Net, options: &InsideOptions, engine: Engine, fact: &ProcessFact) -> Option<engine::Found> {

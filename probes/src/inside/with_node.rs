@@ -96,8 +96,11 @@ pub async fn with_node(net: &Net, pds: &PdsProcess, how: &InsideOptions, url: &s
         };
         let arguments = arguments(url, there.user_agent());
         let ended = match &pds.engine {
+            _ if process::started_ticks(pds.fact.pid) != pds.started => {
+                Err(Trouble::Refused(Refusal::plain("it has ended")))
+            }
             Some(engine) => engine_exec::run(engine, pds.fact.pid, arguments, options).await,
-            None => run(pds.fact.pid, arguments, options).await,
+            None => run(pds, arguments, options).await,
         };
         match ended {
             Ok(ended) => ended.into_fact(&mut fact),
@@ -133,10 +136,11 @@ fn arguments(url: &str, agent: &str) -> Vec<String> {
     ["--max-old-space-size=96", "-e", SCRIPT, "--", url, agent].map(str::to_owned).to_vec()
 }
 
-/// Runs the program of process `pid` in its place, by the helper.
-async fn run(pid: u32, arguments: Vec<String>, options: &str) -> Result<Ended, Trouble> {
+/// Runs the program of a process in its place, by the helper.
+async fn run(pds: &PdsProcess, arguments: Vec<String>, options: &str) -> Result<Ended, Trouble> {
     let limit_ms = u64::try_from(ARM.as_millis()).unwrap_or(u64::MAX);
-    let job = Job { pid, started: process::started_ticks(pid), arguments, options: options.to_owned(), limit_ms };
+    let (pid, started) = (pds.fact.pid, pds.started);
+    let job = Job { pid, started, arguments, options: options.to_owned(), limit_ms };
     let deadline = Instant::now() + ARM + END;
     // By the thread that stays to the end: the helper ends with the one that started it.
     let (mut child, mut line) = helper::start()?;
