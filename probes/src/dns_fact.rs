@@ -55,6 +55,10 @@ pub enum DnsPurpose {
     Zone,
     /// Which certificate authorities may issue.
     Caa,
+    /// The address of what a web server passes requests on to.
+    Upstream,
+    /// A host's name with a search domain behind it, as resolver libraries ask it (resolv.conf(5), `search`).
+    Searched,
 }
 
 /// One question to one server, one attempt.

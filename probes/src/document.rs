@@ -89,7 +89,7 @@ fn expected(purpose: HttpPurpose, object: &Map<String, Value>) -> Option<Content
     match purpose {
         HttpPurpose::ListRepos => repo_list(object),
         HttpPurpose::DescribeRepo => Some(Content::Repo { did: text(object, "did")?, handle: text(object, "handle")? }),
-        HttpPurpose::Health => Some(Content::Health { version: text(object, "version")? }),
+        HttpPurpose::Health | HttpPurpose::Upstream => Some(Content::Health { version: text(object, "version")? }),
         HttpPurpose::DescribeServer => describe_server(object),
         HttpPurpose::ProtectedResource => protected_resource(object),
         HttpPurpose::AuthorizationServer => authorization_server(object),

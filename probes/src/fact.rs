@@ -18,6 +18,7 @@ use crate::{
     par_fact::ParFact,
     process_fact::{
         ContainerFact, ContainerNetworkFact, EngineFact, EnvFileFact, ListenersFact, NodeFetchFact, ProcessFact,
+        ProxyFact,
     },
     text::Text,
     tls_fact::{TlsFact, TlsOfferFact},
@@ -78,6 +79,7 @@ impl Fact {
             FactBody::NotAsked(f) => {
                 format!("p {:?} {} {} {}", f.role, f.host, f.port, f.addr.map(address_key).unwrap_or_default())
             }
+            FactBody::Proxy(f) => format!("q {} {:010}", f.program, f.pid),
         };
         // The body itself comes last, so that even facts alike in all else have one order.
         let body = serde_json::to_string(&self.body).unwrap_or_default();
@@ -350,6 +352,8 @@ pub enum FactBody {
     NodeFetch(NodeFetchFact),
     /// A host that a document names and that was left alone.
     NotAsked(NotAskedFact),
+    /// The web server before the PDS.
+    Proxy(ProxyFact),
 }
 
 impl FactBody {

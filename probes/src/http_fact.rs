@@ -40,6 +40,8 @@ pub enum HttpPurpose {
     DescribeRepo,
     /// From which address this machine is seen.
     EchoAddress,
+    /// `GET /xrpc/_health` of what the web server before the PDS passes requests on to, as that server asks it.
+    Upstream,
     /// `com.atproto.identity.resolveHandle`, about a handle that is hosted elsewhere.
     ResolveHandle,
     /// An XRPC request with `atproto-proxy` and a `did:plc` that nobody has: the PDS asks the PLC directory.

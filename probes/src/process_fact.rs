@@ -32,6 +32,10 @@ pub struct ProcessFact {
     /// It has a network namespace of its own, not the one of this machine. `None`: may not be looked at.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub own_network: Option<bool>,
+    /// Its files are not those of this machine: another root directory, or other mounts (mount_namespaces(7)) under which
+    /// the files that say how names are resolved differ. `None`: may not be looked at.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub own_files: Option<bool>,
     /// How long it has been running.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub uptime_s: Option<u64>,
@@ -241,6 +245,51 @@ pub struct Owner {
     /// Where Docker's `docker-proxy` hands connections on to: an address of a container, of whichever family.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub hands_to: Option<SocketAddr>,
+}
+
+/// The web server on the PDS's machine, and what its configuration says it passes requests on to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProxyFact {
+    /// The process.
+    pub pid: u32,
+    /// Its program: `caddy` or `nginx`.
+    pub program: Text,
+    /// The files that were read.
+    pub files: Vec<Text>,
+    /// What it asks for the PDS's host name.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub upstreams: Vec<Upstream>,
+    /// Files that could not be read, with the reason.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub unreadable: Vec<Text>,
+}
+
+/// What a web server passes requests on to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct Upstream {
+    /// The host, as written; `localhost` where only a port is.
+    pub host: Text,
+    /// The port.
+    pub port: u16,
+    /// It is asked over TLS.
+    #[serde(default)]
+    pub tls: bool,
+    /// The names of the site that it is for; empty: any.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub sites: Vec<Text>,
+}
+
+impl Upstream {
+    /// Requests for `host` are passed on to it: a site without a name, of that name, or of a wildcard over it.
+    pub fn is_for(&self, host: &str) -> bool {
+        let named = |site: &Text| {
+            let wild = site.strip_prefix("*.").is_some_and(|domain| {
+                host.split_once('.').is_some_and(|(_, parent)| parent.eq_ignore_ascii_case(domain))
+            });
+            site.eq_ignore_ascii_case(host) || wild || ["_", "*"].contains(&site.as_str())
+        };
+        self.sites.is_empty() || self.sites.iter().any(named)
+    }
 }
 
 /// A container engine, asked over its Unix socket.

@@ -76,6 +76,8 @@ pub enum Code {
     #[serde(rename = "port-2583-vs-3000")]
     #[strum(serialize = "port-2583-vs-3000")]
     Port2583Vs3000,
+    ProxyWrongAddress,
+    FwProxyToPds,
     // the PDS's way out: what fails
     DnsContainerResolverDead,
     DnsContainerResolverFlaky,
@@ -168,6 +170,8 @@ impl Code {
             Self::NatCgnat => "The provider's NAT lets nobody in",
             Self::PortTaken => "Another program holds the port",
             Self::Port2583Vs3000 => "The proxy and the PDS disagree on the port",
+            Self::ProxyWrongAddress => "The proxy asks at an address where the PDS does not listen",
+            Self::FwProxyToPds => "A firewall stands between the proxy and the PDS",
             Self::DnsContainerResolverDead => "The PDS cannot resolve names",
             Self::DnsContainerResolverFlaky => "The PDS's resolver is not reliable",
             Self::DnsSplitHorizonSsrf => "The PDS's resolver gives a private address",
@@ -230,7 +234,7 @@ impl Code {
                 &[Self::FwPortsClosed, Self::PdsUnreachable, Self::AddressUnreachable, Self::HandleUnverified]
             }
             Self::PortTaken => BEHIND_OTHER_SERVER_OR_NONE,
-            Self::Port2583Vs3000 => BEHIND_WRONG_PORT,
+            Self::Port2583Vs3000 | Self::ProxyWrongAddress | Self::FwProxyToPds => BEHIND_WRONG_PORT,
             Self::NatHairpin => UNREACHED_FROM_HOME,
             // What was tried against it, and does not help, or never took effect.
             Self::NodeIpv4firstNotEnough | Self::NodeNoautoselectBackfires => {
@@ -245,7 +249,14 @@ impl Code {
                 Self::LoginParFails,
             ],
             // What somebody meant to set, and did not take effect.
-            Self::V6AcceptRaNotPersistent => &[Self::V6ForwardingEatsRa, Self::V6DefaultRoutePurged],
+            Self::V6AcceptRaNotPersistent => {
+                &[Self::V6ForwardingEatsRa, Self::V6DefaultRoutePurged, Self::V6InboundClosed]
+            }
+            // Why no answer leaves by IPv6.
+            Self::V6ForwardingEatsRa
+            | Self::V6DefaultRoutePurged
+            | Self::V6NetworkdForwardingDisablesRa
+            | Self::V6RaLifetimeExpiry => &[Self::V6InboundClosed],
             // Where Node's last hope swallows packets, its timer is not what fails.
             Self::V6BlackholeEgress => &[Self::NodeHe250ms, Self::OauthClientMetadataEgress, Self::LoginParFails],
             // From outside the two look alike: only the machine shows from which address it sends.

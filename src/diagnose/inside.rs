@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use pdsdoctor_probes::{
-    dns_fact::DnsFact,
+    dns_fact::{DnsFact, DnsPurpose},
     fact::{ConnectFact, Fact, FactBody, FactId, Failure, FailureKind, Family, Vantage},
     host_fact::{
         ForwardingFact, HopsFact, InterfaceAddress, InterfaceFact, NameFilesFact, RaHandlerFact, Range,
@@ -12,6 +12,7 @@ use pdsdoctor_probes::{
     http_fact::HttpFact,
     process_fact::{
         ContainerFact, ContainerNetworkFact, EngineFact, EnvFileFact, ListenersFact, NodeFetchFact, ProcessFact,
+        ProxyFact,
     },
     tls_fact::TlsFact,
 };
@@ -74,6 +75,10 @@ impl<'a> Inside<'a> {
         node_fetches, NodeFetch, NodeFetchFact
     }
     all! {
+        /// Web servers before the PDS.
+        proxies, Proxy, ProxyFact
+    }
+    all! {
         /// Who acts on router advertisements, per uplink of the machine.
         ra_handlers, RaHandler, RaHandlerFact
     }
@@ -118,8 +123,18 @@ impl<'a> Inside<'a> {
         exchanges, Http, HttpFact
     }
     all! {
-        /// DNS questions asked at every place.
-        questions, Dns, DnsFact
+        /// DNS questions of every kind, asked at every place.
+        all_questions, Dns, DnsFact
+    }
+
+    /// DNS questions about hosts by their own names, asked at every place.
+    pub fn questions(&self) -> impl Iterator<Item = Seen<'a, DnsFact>> + '_ {
+        self.all_questions().filter(|seen| seen.body.purpose == DnsPurpose::Address)
+    }
+
+    /// The same names with a search domain behind them.
+    pub fn searched(&self) -> impl Iterator<Item = Seen<'a, DnsFact>> + '_ {
+        self.all_questions().filter(|seen| seen.body.purpose == DnsPurpose::Searched)
     }
 
     /// Whether this machine forwards, and what may have made it.
@@ -233,6 +248,17 @@ impl<'a> Inside<'a> {
             self.all_name_files().find(|seen| wanted.as_ref().is_some_and(|wanted| seen.fact.vantage == *wanted))
         };
         at(own).or_else(|| at(Some(self.place()))).or_else(|| at(Some(Vantage::Here)))
+    }
+
+    /// The same, where they are the PDS's for certain: read in its own view of files, or this machine's, which it was seen
+    /// to share.
+    pub fn own_name_files(&self) -> Option<Seen<'a, NameFilesFact>> {
+        let process = self.pds()?.body;
+        let own = process.own_view();
+        let shares = process.own_files == Some(false) && process.own_network == Some(false);
+        let of_pds =
+            |seen: &Seen<'a, NameFilesFact>| seen.fact.vantage == own || (shares && seen.fact.vantage == Vantage::Here);
+        self.all_name_files().find(of_pds)
     }
 
     /// The hosts that were connected to from a place, in order of name.

@@ -13,6 +13,7 @@ pub mod judge;
 pub mod net_kinds;
 pub mod node_model;
 pub mod not_asked;
+pub mod outermost;
 pub mod pace;
 pub mod par_stage;
 pub mod rank;

@@ -122,6 +122,22 @@ impl Evidence<'_> {
         (later.iter().all(soon)).then(|| later.first().map(|(seen, _)| seen.id())).flatten()
     }
 
+    /// The least that the target took for any of its small answers to this machine, in milliseconds; 0 without one.
+    pub fn quickest_answer(&self) -> u64 {
+        let lines = self.target_lines();
+        let answers = lines.iter().flat_map(|line| [line.health, line.describe]).flatten();
+        answers.filter(|seen| seen.body.failure.is_none()).map(|seen| seen.took()).min().unwrap_or(0)
+    }
+
+    /// A TCP connection to the target's own name that came about from the network that the PDS is in, or from its machine
+    /// by an address that is not the machine's own: the way back to itself is there.
+    pub fn reaches_itself(&self, host: &str) -> Option<FactId> {
+        let inside = self.inside();
+        let place = inside.place();
+        let connects = inside.connects_to(&place, host);
+        connects.iter().find(|seen| seen.body.failure.is_none()).map(Seen::id)
+    }
+
     /// Packets between this machine and the target get lost: a connection or a small exchange took a second longer than
     /// the quickest of its kind, which is what the sender waits before it sends again (RFC 6298, section 2.1).
     pub fn loses_packets(&self) -> bool {

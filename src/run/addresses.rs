@@ -135,7 +135,7 @@ fn note_untried(context: &Context, addrs: &[IpAddr]) {
         let (why, needs) = if excluded {
             (format!("{family} was left out"), "a run without -4 or -6".to_owned())
         } else {
-            (format!("this machine has no {family}"), format!("a machine with {family}"))
+            (format!("this machine has no way to the internet by {family}"), format!("a machine with {family}"))
         };
         context.net.not_measured(ProbeName::Tcp, &why, &needs);
     }

@@ -83,6 +83,7 @@ mod linux {
 
     use pdsdoctor_probes::{
         fact::{Family, ProbeName, Role},
+        identifier::TargetInput,
         inside::{self, ATTEMPTS, EgressHost, HostReason, InsideOptions, Manner, Place, Survey},
         net::Net,
         process_fact::FoundBy,
@@ -114,6 +115,12 @@ mod linux {
             container: options.container.clone(),
             command: crate::diagnose::step::measure_again(Some(&options.input), false).to_string(),
             env_file: options.env_file.clone(),
+            // Of many PDSes here the target is looked at first, where its name is known.
+            host: match &options.target {
+                Some(TargetInput::Name(name)) => Some(name.clone()),
+                Some(TargetInput::Url { host, .. }) => Some(host.clone()),
+                _ => None,
+            },
             ..InsideOptions::default()
         };
         let survey = inside::survey(&aside, &how).await;
@@ -224,7 +231,14 @@ mod linux {
                 inside::own_front(&context.net, &host, &survey.own_addresses).await;
             }
         };
-        tokio::join!(own_port, own_front);
+        let port = context.found().target.port;
+        let name = context.found().target.host.clone();
+        let upstreams = async {
+            if let Some(host) = name.filter(|_| !pds.is_empty()) {
+                inside::upstreams(&context.net, &host, port, &survey.own_addresses).await;
+            }
+        };
+        tokio::join!(own_port, own_front, upstreams);
     }
 
     /// Where this machine stands in the world.

@@ -327,6 +327,7 @@ impl World {
             script: Some(t("index.js")),
             confinement: Confinement { kind: ConfinementKind::Docker, id: Some(t(id)), name: Some(t(CONTAINER)) },
             own_network: Some(own_network),
+            own_files: Some(own_network),
             uptime_s: Some(86_400),
             node: Some(NodeVersion { version: t("20.20.0"), source: NodeVersionSource::Headers }),
             node_options: Vec::new(),

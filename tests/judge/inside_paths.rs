@@ -7,7 +7,7 @@ use pdsdoctor_probes::{
     host_fact::HopsFact,
     http_fact::{BodyClass, Content, HttpPurpose},
     par_fact::ParArm,
-    process_fact::{Listener, Owner},
+    process_fact::{Listener, Owner, ProxyFact, Upstream},
     record::TargetKind,
     secret::Form,
     tls_fact::PathVerdict,
@@ -252,14 +252,24 @@ pub fn packets_too_large(tunnel: bool) -> World {
 
 #[test]
 fn large_packets_get_lost() {
-    packets_too_large(true).finds(Code::MtuContainerOverTunnel, Impact::Broken, Confidence::Confirmed);
-    packets_too_large(false).finds(Code::MtuContainerOverTunnel, Impact::Broken, Confidence::Likely);
+    // Whether small packets pass was not measured: it may be a firewall that drops whatever comes.
+    for tunnel in [true, false] {
+        let judged = packets_too_large(tunnel).judge();
+        let cause = judged.cause(Code::MtuContainerOverTunnel);
+        assert_eq!(cause.confidence, Confidence::Possible, "{}", judged.show());
+        assert!(cause.settle.is_some(), "{cause:?}");
+        in_small_packets(packets_too_large(tunnel), true).finds(
+            Code::MtuContainerOverTunnel,
+            Impact::Broken,
+            Confidence::Confirmed,
+        );
+    }
     let judged = blocked(Some(APP), FailureKind::Timeout).judge();
     assert!(judged.rules_out(Code::MtuContainerOverTunnel), "{}", judged.show());
 }
 
 /// The same handshakes beside it, in small packets.
-fn in_small_packets(world: World, completed: bool) -> World {
+pub fn in_small_packets(world: World, completed: bool) -> World {
     let mut world = world;
     let hung: Vec<_> = world
         .run
@@ -288,12 +298,14 @@ fn small_packets_pass_where_large_ones_get_lost() {
     let cause = judged.cause(Code::MtuContainerOverTunnel);
     assert!(cause.contrast[0].that.contains("1180 bytes"), "{cause:?}");
     assert!(cause.settle.is_none(), "{cause:?}");
-    // Silence, whatever the size.
-    in_small_packets(packets_too_large(false), false).finds(
-        Code::MtuContainerOverTunnel,
+    // Silence, whatever the size: a firewall that lets the first packets through and drops the rest.
+    let judged = in_small_packets(packets_too_large(false), false).finds(
+        Code::FwEgressClosed,
         Impact::Broken,
-        Confidence::Likely,
+        Confidence::Confirmed,
     );
+    assert!(!judged.says(Code::MtuContainerOverTunnel), "{}", judged.show());
+    assert!(judged.rules_out(Code::MtuContainerOverTunnel), "{}", judged.show());
     // A handshake that took its time, and one in small packets beside it: nothing hangs.
     in_small_packets(machine(), true).is_well();
     // Handshakes without a packet of full size prove nothing of such.
@@ -371,9 +383,19 @@ pub fn wrong_port(form: Option<Form>) -> World {
 
 #[test]
 fn the_proxy_asks_at_another_port() {
-    let judged = wrong_port(None).finds(Code::Port2583Vs3000, Impact::Broken, Confidence::Confirmed);
-    let symptoms = &judged.cause(Code::Port2583Vs3000).symptoms;
-    assert!(symptoms.iter().any(|it| it.code == Code::ProxyUpstreamDown), "{symptoms:?}");
+    let told = |port| asks(wrong_port(None), "localhost", port, &[("127.0.0.1", FailureKind::Refused)]);
+    for port in [3_000, 8_080] {
+        let judged = told(port).finds(Code::Port2583Vs3000, Impact::Broken, Confidence::Confirmed);
+        let cause = judged.cause(Code::Port2583Vs3000);
+        assert!(cause.symptoms.iter().any(|it| it.code == Code::ProxyUpstreamDown), "{cause:?}");
+        assert!(cause.summary.contains(&format!("localhost:{port}")), "{}", cause.summary);
+        assert!(cause.remedies[0].title.contains("2583"), "{cause:?}");
+    }
+    // Nobody looked at what the proxy asks: no more than a guess.
+    let judged = wrong_port(None).judge();
+    let cause = judged.cause(Code::Port2583Vs3000);
+    assert_eq!(cause.confidence, Confidence::Possible, "{}", judged.show());
+    assert!(format!("{:?}", cause.settle).contains("reverse_proxy"), "{cause:?}");
     assert!(wrong_port(Some(Form::Url)).judge().show().contains("no number"));
     // The PDS listens at 2583 and the proxy knows.
     let fine = wrong_port(None)
@@ -396,6 +418,81 @@ fn the_proxy_asks_at_another_port() {
             }
         })
         .never_says(Code::Port2583Vs3000);
+}
+
+/// The proxy's configuration says this, and what it asks came to these ends.
+pub fn asks(world: World, host: &str, port: u16, ends: &[(&str, FailureKind)]) -> World {
+    world.with(|world| {
+        let body = ProxyFact {
+            pid: 900,
+            program: t("caddy"),
+            files: vec![t("/etc/caddy/Caddyfile")],
+            upstreams: vec![Upstream { host: t(host), port, tls: false, sites: vec![t(PDS)] }],
+            unreadable: Vec::new(),
+        };
+        world.inside(&Vantage::Here, ProbeName::PdsProcess, FactBody::Proxy(body));
+        let name = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        for (addr, kind) in ends {
+            let url = format!("http://{name}:{port}/xrpc/_health");
+            let mut body = http(Role::Target, HttpPurpose::Upstream, &url, addr, None);
+            no_answer(&mut body, *kind);
+            world.inside(&Vantage::Here, ProbeName::PdsProcess, FactBody::Http(body));
+        }
+    })
+}
+
+/// 502 beside a PDS that listens at its usual port, at this address alone.
+pub fn bound_to(addr: &str) -> World {
+    let mut world = machine_host_network()
+        .http(Role::Target, HttpPurpose::Health, |it| answer(it, 502, BodyClass::Html, "<html>"))
+        .http(Role::Target, HttpPurpose::DescribeServer, |it| answer(it, 502, BodyClass::Html, "<html>"))
+        .each(|fact| {
+            if let FactBody::Listeners(body) = &mut fact.body {
+                body.sockets.iter_mut().filter(|socket| socket.port == 3_000).for_each(|socket| socket.addr = ip(addr));
+            }
+        });
+    let bound = std::net::SocketAddr::new(ip(if addr == "::" { "127.0.0.1" } else { addr }), 3_000);
+    let url = format!("http://{bound}/xrpc/_health");
+    health(&mut world, &Vantage::Here, &url, &bound.ip().to_string(), Ok(200));
+    world
+}
+
+#[test]
+fn the_proxy_asks_at_an_address_where_nobody_listens() {
+    let refused = [("127.0.0.1", FailureKind::Refused)];
+    let judged = asks(bound_to("::1"), "127.0.0.1", 3_000, &refused).finds(
+        Code::ProxyWrongAddress,
+        Impact::Broken,
+        Confidence::Confirmed,
+    );
+    let cause = judged.cause(Code::ProxyWrongAddress);
+    assert!(cause.remedies[0].title.contains("[::1]:3000"), "{cause:?}");
+    assert!(cause.symptoms.iter().any(|it| it.code == Code::ProxyUpstreamDown), "{cause:?}");
+    assert!(!judged.says(Code::Port2583Vs3000), "{}", judged.show());
+    let other = asks(bound_to("127.0.0.1"), "::1", 3_000, &[("::1", FailureKind::Refused)]);
+    other.finds(Code::ProxyWrongAddress, Impact::Broken, Confidence::Confirmed);
+    // It listens there, and refuses: a moment ago it was down, perhaps.
+    asks(bound_to("::"), "127.0.0.1", 3_000, &refused).never_says(Code::ProxyWrongAddress);
+}
+
+#[test]
+fn a_firewall_before_the_pds_s_port() {
+    for kind in [FailureKind::Timeout, FailureKind::Prohibited] {
+        let judged = asks(bound_to("::"), "127.0.0.1", 3_000, &[("127.0.0.1", kind)]).finds(
+            Code::FwProxyToPds,
+            Impact::Broken,
+            Confidence::Confirmed,
+        );
+        assert!(!judged.says(Code::Port2583Vs3000), "{}", judged.show());
+    }
+    // The PDS does not listen: it is down.
+    asks(bound_to("::"), "127.0.0.1", 3_000, &[("127.0.0.1", FailureKind::Timeout)])
+        .each(|fact| {
+            if let FactBody::Listeners(body) = &mut fact.body {
+                body.sockets.retain(|socket| socket.port != 3_000);
+            }
+        })
+        .never_says(Code::FwProxyToPds);
 }
 
 /// A web server of somebody else holds port 443; the PDS's own proxy has only port 80, or nothing.

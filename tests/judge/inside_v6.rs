@@ -46,11 +46,11 @@ pub(crate) fn eaten(world: World) -> World {
     world.without_v6(&HERE).accept_ra(1).at_boot(ACCEPT_RA, None)
 }
 
-/// Whoever comes by IPv6 gets no answer, which nobody sees from the machine itself: a risk, and said.
+/// Whoever comes by IPv6 gets no answer, which nobody sees from the machine itself: said, and no mere risk.
 #[test]
 fn the_address_that_was_lost_is_published() {
     let says = |world: World, code| {
-        let judged = world.has(code, Impact::Risk, Confidence::Confirmed);
+        let judged = world.has(code, Impact::Degraded, Confidence::Confirmed);
         judged.cause(code).seen.iter().any(|line| line.contains("AAAA") && line.contains(HOST_V6))
     };
     assert!(says(eaten(machine_host_network()), Code::V6ForwardingEatsRa));
@@ -58,13 +58,15 @@ fn the_address_that_was_lost_is_published() {
     // A record that leads elsewhere (a CDN's, say) is none of this machine's.
     let mut other = router();
     other.prefixes[0].prefix = t("2a01:4f8:1:3::/64");
-    assert!(!says(eaten(machine_host_network()).hears(&[other]), Code::V6ForwardingEatsRa));
+    let elsewhere = eaten(machine_host_network()).hears(&[other]);
+    let judged = elsewhere.has(Code::V6ForwardingEatsRa, Impact::Risk, Confidence::Confirmed);
+    assert!(!judged.show().contains("cannot answer without a route"), "{}", judged.show());
 }
 
 #[test]
 fn forwarding_eats_advertisements() {
-    let judged = eaten(machine_host_network()).has(Code::V6ForwardingEatsRa, Impact::Risk, Confidence::Confirmed);
-    assert_eq!(judged.verdict(), Verdict::Risk, "near apps work: {}", judged.show());
+    let judged = eaten(machine_host_network()).has(Code::V6ForwardingEatsRa, Impact::Degraded, Confidence::Confirmed);
+    assert_eq!(judged.verdict(), Verdict::Degraded, "near apps work, visitors by IPv6 wait: {}", judged.show());
     assert_eq!(judged.diagnosis.causes.len(), 1, "{}", judged.show());
     let cause = judged.cause(Code::V6ForwardingEatsRa);
     for words in ["fe80::1", "eth0", "dockerd", "accept_ra is 1"] {
@@ -83,7 +85,7 @@ fn forwarding_eats_advertisements() {
 
 #[test]
 fn a_container_on_a_bridge_is_not_reached_by_the_remedy() {
-    let judged = eaten(machine()).has(Code::V6ForwardingEatsRa, Impact::Risk, Confidence::Confirmed);
+    let judged = eaten(machine()).has(Code::V6ForwardingEatsRa, Impact::Degraded, Confidence::Confirmed);
     let cause = judged.cause(Code::V6ForwardingEatsRa);
     assert!(cause.seen.iter().any(|line| line.contains("does not reach it")), "{:?}", cause.seen);
     let judged = eaten(machine_host_network()).judge();
@@ -94,7 +96,7 @@ fn a_container_on_a_bridge_is_not_reached_by_the_remedy() {
 #[test]
 fn ifupdown_and_odd_names() {
     let world = eaten(machine_host_network()).handled(RaHandler::Ifupdown);
-    let judged = world.has(Code::V6ForwardingEatsRa, Impact::Risk, Confidence::Confirmed);
+    let judged = world.has(Code::V6ForwardingEatsRa, Impact::Degraded, Confidence::Confirmed);
     let remedies = &judged.cause(Code::V6ForwardingEatsRa).remedies;
     assert!(remedies[1].lines()[0].contains("accept_ra 2"), "{remedies:?}");
     let named = |name: &str| {
@@ -173,7 +175,7 @@ fn what_a_router_offers_counts() {
     let mut dhcp = router();
     dhcp.prefixes[0].autonomous = false;
     dhcp.managed = true;
-    eaten(machine_host_network()).hears(&[dhcp]).has(Code::V6ForwardingEatsRa, Impact::Risk, Confidence::Confirmed);
+    eaten(machine_host_network()).hears(&[dhcp]).has(Code::V6ForwardingEatsRa, Impact::Degraded, Confidence::Confirmed);
 }
 
 /// What must not be taken for it.
@@ -245,10 +247,10 @@ pub(crate) fn purged(world: World) -> World {
 #[test]
 fn the_default_route_was_purged() {
     let world = purged(machine_host_network());
-    let judged = world.has(Code::V6DefaultRoutePurged, Impact::Risk, Confidence::Confirmed);
+    let judged = world.has(Code::V6DefaultRoutePurged, Impact::Degraded, Confidence::Confirmed);
     assert!(judged.cause(Code::V6DefaultRoutePurged).summary.contains(HOST_V6), "{}", judged.show());
     assert!(!judged.says(Code::V6ForwardingEatsRa), "one state, one cause");
-    purged(machine_host_network()).deaf().has(Code::V6DefaultRoutePurged, Impact::Risk, Confidence::Likely);
+    purged(machine_host_network()).deaf().has(Code::V6DefaultRoutePurged, Impact::Degraded, Confidence::Likely);
     // A router that went away, and left an address behind, looks the same but for the listen.
     let gone = purged(machine_host_network()).hears(&[]);
     gone.never_says(Code::V6DefaultRoutePurged).cause(Code::V6RaLifetimeExpiry);
@@ -270,8 +272,11 @@ pub(crate) fn networkd(world: World) -> World {
 
 #[test]
 fn networkd_forwards_and_ignores_the_router() {
-    let judged =
-        networkd(machine_host_network()).has(Code::V6NetworkdForwardingDisablesRa, Impact::Risk, Confidence::Likely);
+    let judged = networkd(machine_host_network()).has(
+        Code::V6NetworkdForwardingDisablesRa,
+        Impact::Degraded,
+        Confidence::Likely,
+    );
     let steps = judged.cause(Code::V6NetworkdForwardingDisablesRa).remedies[0].lines().concat();
     assert!(steps.contains("/etc/systemd/network/20-lan.network.d") && steps.contains("IPv6AcceptRA=yes"), "{steps}");
     assert!(!steps.contains("sysctl"), "{steps}");
@@ -281,7 +286,7 @@ fn networkd_forwards_and_ignores_the_router() {
             body.programs.clear();
         }
     });
-    alone.has(Code::V6NetworkdForwardingDisablesRa, Impact::Risk, Confidence::Confirmed);
+    alone.has(Code::V6NetworkdForwardingDisablesRa, Impact::Degraded, Confidence::Confirmed);
     networkd(machine_host_network()).hears(&[]).says_nothing_of_v6();
     networkd(machine_host_network()).deaf().says_nothing_of_v6();
 }
@@ -318,7 +323,7 @@ fn the_route_runs_out() {
 #[test]
 fn the_route_has_run_out() {
     let world = machine_host_network().without_v6_route(&HERE);
-    let judged = world.has(Code::V6RaLifetimeExpiry, Impact::Risk, Confidence::Likely);
+    let judged = world.has(Code::V6RaLifetimeExpiry, Impact::Degraded, Confidence::Likely);
     assert!(judged.cause(Code::V6RaLifetimeExpiry).summary.contains("only when asked"), "{}", judged.show());
 }
 
@@ -356,7 +361,7 @@ fn the_file_was_not_applied() {
     for via in [BootVia::Key, BootVia::Default, BootVia::Unread] {
         let judged = eaten(machine_host_network()).accept_ra_lasts(via).has(
             Code::V6AcceptRaNotPersistent,
-            Impact::Risk,
+            Impact::Degraded,
             Confidence::Confirmed,
         );
         let cause = judged.cause(Code::V6AcceptRaNotPersistent);
@@ -373,7 +378,7 @@ fn a_static_address_without_a_route() {
     let world = purged(machine_host_network()).interface(&HERE, UPLINK, |body| {
         body.addresses.iter_mut().for_each(|address| address.origin = AddressOrigin::Static);
     });
-    let judged = world.has(Code::V6ForwardingEatsRa, Impact::Risk, Confidence::Confirmed);
+    let judged = world.has(Code::V6ForwardingEatsRa, Impact::Degraded, Confidence::Confirmed);
     assert!(judged.cause(Code::V6ForwardingEatsRa).contrast[0].this.contains(HOST_V6), "{}", judged.show());
     world.hears(&[]).never_says(Code::V6ForwardingEatsRa);
 }

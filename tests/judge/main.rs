@@ -9,6 +9,7 @@ mod facts;
 mod handles;
 mod host;
 mod host_change;
+mod inside_blame;
 mod inside_node;
 mod inside_node_proof;
 mod inside_paths;

@@ -3,7 +3,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     pin::pin,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_util::future::join_all;
@@ -13,7 +13,7 @@ use crate::{
     address_kind::is_public,
     contact_fact::{NotAsked, NotAskedFact},
     dns_fact::{DnsPurpose, RecordType},
-    fact::{ConnectFact, FactBody, ProbeName, Role},
+    fact::{ConnectFact, FactBody, Failure, FailureKind, ProbeName, Role},
     host_fact::Range,
     http_fact::HttpPurpose,
     limits,
@@ -251,24 +251,33 @@ impl Here<'_> {
         deeper.await;
     }
 
-    /// Whether the handshake is completed. One that hangs is done once more beside it, in small packets.
+    /// Whether the handshake is completed. One that hangs is done once more beside it, in small packets, to its end: that
+    /// this one hangs as well is what tells a firewall from packets that are too large.
     async fn handshake(self, host: &EgressHost, stream: tcp::Connection) -> bool {
         let peer = stream.peer();
+        let ends = Instant::now() + limits::TLS_HANDSHAKE;
+        let left = || ends.saturating_duration_since(Instant::now());
         let whole = tls::handshake(self.net, ProbeName::Egress, host.role, stream, &host.host, ALPN);
         let small = async {
             tokio::time::sleep(SLUGGISH).await;
-            let left = limits::TLS_HANDSHAKE.saturating_sub(SLUGGISH);
-            let connect = tcp::connect_with(peer.ip(), peer.port(), left, Some(SMALL_SEGMENT));
-            // That it connects is known; if not this time, nothing is learnt.
+            let connect = tcp::connect_with(peer.ip(), peer.port(), left(), Some(SMALL_SEGMENT));
+            // That it connects is known; if not this time, or too late, nothing is learnt.
             let Ok(stream) = connect.await else { return };
-            tls::handshake_within(self.net, ProbeName::Egress, host.role, stream, &host.host, ALPN, left).await;
+            if left() < SLUGGISH {
+                return;
+            }
+            tls::handshake_within(self.net, ProbeName::Egress, host.role, stream, &host.host, ALPN, left()).await;
         };
         let (mut whole, mut small) = (pin!(whole), pin!(small));
-        tokio::select! {
-            shaken = &mut whole => return shaken.stream.is_some(),
-            () = &mut small => {}
+        let shaken = tokio::select! {
+            shaken = &mut whole => shaken,
+            () = &mut small => return whole.await.stream.is_some(),
+        };
+        let hung = |failure: &Failure| matches!(failure.kind, FailureKind::Timeout | FailureKind::TooSlow);
+        if shaken.fact.failure.as_ref().is_some_and(hung) {
+            small.await;
         }
-        whole.await.stream.is_some()
+        shaken.stream.is_some()
     }
 
     async fn connect(self, host: &EgressHost, addr: IpAddr) -> Option<tcp::Connection> {

@@ -34,6 +34,9 @@ mod survey;
 mod sysctl;
 #[cfg(test)]
 mod testing;
+mod upstream_files;
+mod upstreams;
+mod view;
 mod with_node;
 
 pub use advertisement::LISTEN;
@@ -44,4 +47,5 @@ pub use local::{IMAGE_PORT, own_front, own_port};
 pub use namespace::Namespace;
 pub use position::{ECHO, echo, hops};
 pub use survey::{HostReason, InsideOptions, PdsProcess, Place, Survey, container_log, is_pds_host, survey};
+pub use upstreams::upstreams;
 pub use with_node::with_node;

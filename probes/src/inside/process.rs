@@ -29,6 +29,7 @@ pub(super) fn examine(pid: u32, found: FoundBy, because: &str) -> Option<Process
         script,
         confinement: cgroup::confinement(&group),
         own_network: own_network(pid),
+        own_files: super::view::own_files(pid),
         uptime_s: uptime(pid),
         node: None,
         node_options: Vec::new(),

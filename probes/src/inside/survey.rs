@@ -1,6 +1,6 @@
 //! The whole examination of this machine, in the order in which its parts need each other.
 
-use std::{net::IpAddr, os::linux::fs::MetadataExt, path::PathBuf, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use super::{
     advertisement,
@@ -39,6 +39,8 @@ pub struct InsideOptions {
     pub destinations: Vec<IpAddr>,
     /// A file of settings that the PDS may have; `None`: where the official installer puts it.
     pub env_file: Option<PathBuf>,
+    /// The PDS's host name, where it is known before anything is looked at: of many PDSes that one is examined first.
+    pub host: Option<String>,
 }
 
 impl InsideOptions {
@@ -286,7 +288,15 @@ async fn processes(net: &Net, options: &InsideOptions, scan: &Scan) -> (Vec<PdsP
         return (of_pid(net, options, pid, FoundBy::Pid, "--pid", None).await.into_iter().collect(), Vec::new());
     }
     let mut examined = Vec::new();
-    for candidate in scan.candidates.iter().take(find::FOUND) {
+    let candidates = wanted_first(&scan.candidates, options.host.as_deref());
+    let (first, rest) = candidates.split_at(candidates.len().min(find::FOUND));
+    if !rest.is_empty() {
+        let pids: Vec<String> = rest.iter().take(8).map(|candidate| candidate.pid.to_string()).collect();
+        let why =
+            format!("{} more processes here that may be PDSes were not examined ({})", rest.len(), pids.join(", "));
+        net.not_measured(ProbeName::PdsProcess, &why, "--pid or --container, to name the one that is meant");
+    }
+    for candidate in first {
         // What is recorded of it counts once it is taken for a PDS.
         let aside = net.aside();
         let process = of_pid(&aside, options, candidate.pid, FoundBy::Scan, &candidate.because, None).await;
@@ -325,6 +335,18 @@ async fn made(options: &InsideOptions, scan: &Scan, examined: &[(PdsProcess, Net
         return Vec::new();
     }
     engine::named(&options.sockets(Engine::Docker)).await
+}
+
+/// The candidates, those that have the target's host name before all others.
+fn wanted_first<'a>(candidates: &'a [find::Candidate], host: Option<&str>) -> Vec<&'a find::Candidate> {
+    let wanted = |candidate: &find::Candidate| {
+        host.is_some_and(|host| {
+            candidate.hostname.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(host.trim_end_matches('.')))
+        })
+    };
+    let mut sorted: Vec<&find::Candidate> = candidates.iter().collect();
+    sorted.sort_by_key(|candidate| !wanted(candidate));
+    sorted
 }
 
 /// One process, with what its container engine says of it.
@@ -439,16 +461,15 @@ async fn of_container(net: &Net, options: &InsideOptions, wanted: &str) -> Optio
 fn place(net: &Net, options: &InsideOptions, fact: &ProcessFact) -> Option<Place> {
     let pid = fact.pid;
     let own = fact.own_view();
-    // The same tree of files: a service of this machine, not a container.
-    let tree = |path: String| std::fs::metadata(path).ok().map(|found| (found.st_dev(), found.st_ino()));
-    let shares = tree(format!("/proc/{pid}/root/")) == tree("/".to_owned());
-    let files = if shares { Vantage::Here } else { own.clone() };
+    // Files of this machine, read in a network that is not, are asked for names in that network.
+    let shares = fact.own_files == Some(false);
     if network_of(pid).is_some() && network_of(pid) == network_here() {
+        let files = if shares { Vantage::Here } else { own };
         let pid = (!shares).then_some(pid);
         return Some(Place { vantage: Vantage::Here, files, namespace: Namespace::here(), pid });
     }
     match Namespace::of(pid) {
-        Ok(namespace) => Some(Place { vantage: own, files, namespace, pid: Some(pid) }),
+        Ok(namespace) => Some(Place { vantage: own.clone(), files: own, namespace, pid: Some(pid) }),
         Err(_) => {
             let why = format!("the network of process {pid} may not be entered");
             net.not_measured(ProbeName::HostNetwork, &why, &options.sudo());

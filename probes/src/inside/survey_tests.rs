@@ -243,3 +243,20 @@ fn the_examination_is_quick() {
     // 300 ms on an idle machine; tests share theirs.
     assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
 }
+
+#[test]
+fn the_target_is_examined_however_many_pdses_are_older() {
+    let candidate = |pid: u32, name: &str| find::Candidate {
+        pid,
+        because: "a test".to_owned(),
+        hostname: (!name.is_empty()).then(|| name.to_owned()),
+    };
+    let all: Vec<_> = (1..=6)
+        .map(|pid| candidate(pid, &format!("pds{pid}.example")))
+        .chain([candidate(7, ""), candidate(8, "Target.example")])
+        .collect();
+    let order = |host: Option<&str>| wanted_first(&all, host).iter().map(|it| it.pid).collect::<Vec<_>>();
+    assert_eq!(order(Some("target.example.")), [8, 1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(order(Some("other.example")), [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(order(None), [1, 2, 3, 4, 5, 6, 7, 8]);
+}

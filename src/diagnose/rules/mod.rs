@@ -91,6 +91,7 @@ pub static RULES: &[Rule] = &[
     inside::inbound::RULE,
     inside::way_out::RULE,
     inside::packet_size::RULE,
+    inside::cut_off::RULE,
     inside::ports::RULE,
     inside::position::RULE,
     unexplained::RULE,

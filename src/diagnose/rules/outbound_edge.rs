@@ -116,6 +116,9 @@ fn turned_away(evidence: &Evidence<'_>, client: &str) -> Option<Cause> {
     )
 }
 
+/// Names, TCP and TLS of a PDS's request to itself, beside its pace: a second is what one lost packet costs.
+const ITS_OWN_MS: u64 = 1_000;
+
 /// Everybody reaches the PDS but itself (failure catalogue no. 27).
 fn hairpin(evidence: &Evidence<'_>) -> Option<Cause> {
     let (seen, stage) = evidence.par(Role::Target, None, ParArm::OwnUrl)?;
@@ -139,6 +142,16 @@ fn hairpin(evidence: &Evidence<'_>) -> Option<Cause> {
     };
     let (localhost, base) = evidence.par(Role::Target, None, ParArm::Localhost)?;
     if !base.is_expected(ParArm::Localhost) {
+        return None;
+    }
+    // What was measured where the PDS is outweighs what it was made to try: its own name answers there.
+    if evidence.reaches_itself(&host).is_some() {
+        return None;
+    }
+    // A PDS answers its own request at its own pace, behind the one that made it ask: what is not waited for longer than
+    // that takes may just not have come yet.
+    let own_pace = evidence.quickest_answer().max(evidence.par_base(Role::Target));
+    if matches!(stage, Stage::NoRoute(_)) && 2 * own_pace + ITS_OWN_MS > seen.took() {
         return None;
     }
     // From outside all is well, and the PDS's way out works.
@@ -186,7 +199,11 @@ fn hairpin(evidence: &Evidence<'_>) -> Option<Cause> {
         .saw(format!("the PDS, made to fetch from https://{host}/: {how}"))
         .because([seen.id(), localhost.id(), reached.seen.id()])
         .because(lines.iter().flat_map(Line::ids))
-        .settle(Settle::run(command!["curl -sv", health()]).then("on the PDS's own machine"))
+        .settle(if evidence.inside().is_empty() {
+            Settle::run(command!["curl -sv", health()]).then("on the PDS's own machine")
+        } else {
+            Settle::text("the same a few times, here, and from another network:").and(command!["curl -sv", health()])
+        })
         .contrast(format!("https://{host}/ from two places"), format!("the PDS itself: {how}"), "this machine: answers")
         .contrast("the same PDS, its own name and another host", format!("{host}: {how}"), reached.line());
     if let Some((theirs, reference)) = there {

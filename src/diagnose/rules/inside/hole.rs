@@ -16,6 +16,7 @@ use crate::diagnose::{
     evidence::{Evidence, Seen, host_of},
     inside::{Fate, fate, place_words},
     node_model::{self, Options, Release, release},
+    outermost::{Blame, outermost},
     par_stage::{FetchFailure, Stage},
     situation,
     step::{InterfaceName, command, run, say, write, write_all},
@@ -116,25 +117,61 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     }
     let swallowed: Vec<&Tried<'_>> = hosts.iter().filter(|host| host.is_swallowed()).collect();
     let Some(way) = inside.way_out(&place, Family::V6).filter(|way| way.body.failure.is_none()) else { return };
-    let code = match way.body.range {
-        Some(Range::Global) if swallowed.len() >= NO_ACCIDENT => Code::V6BlackholeEgress,
-        Some(Range::UniqueLocal) if !swallowed.is_empty() => Code::V6UlaIntoHole,
-        _ => return,
+    let Some(code) = code(way, swallowed.len()) else { return };
+    // The same connections from the machine around it.
+    let same = |seen: &Seen<'_, ConnectFact>| {
+        seen.body.addr.is_ipv6() && swallowed.iter().any(|host| host.host == seen.body.host.as_str())
     };
-    found.cause(hole(evidence, code, &place, way, &swallowed));
+    let blame = outermost(&place, inside.connects().filter(same), |body| fate(body.failure.as_ref()) == Fate::Answered);
+    let of_pds = code == Code::V6UlaIntoHole;
+    if blame.is_machine() && place != Vantage::Here {
+        let theirs = tried(evidence, &Vantage::Here);
+        let theirs: Vec<&Tried<'_>> = theirs.iter().filter(|host| host.is_swallowed()).collect();
+        let way_here = inside.way_out(&Vantage::Here, Family::V6).filter(|way| way.body.failure.is_none());
+        if let Some((way, code)) = way_here.and_then(|way| Some((way, self::code(way, theirs.len())?))) {
+            let hole = Hole { code, place: &Vantage::Here, way, swallowed: &theirs, blame: &blame, of_pds };
+            let line = format!("IPv6 from {place_name} is silent too, which is in no way to blame for that");
+            found.cause(hole.cause(evidence).saw(line).because(swallowed.iter().flat_map(|host| host.ids())));
+            return;
+        }
+    }
+    found.cause(Hole { code, place: &place, way, swallowed: &swallowed, blame: &blame, of_pds }.cause(evidence));
 }
 
-fn hole(
-    evidence: &Evidence<'_>,
+/// What so many silent hosts mean, by the address that packets leave with.
+fn code(way: Seen<'_, SourceFact>, swallowed: usize) -> Option<Code> {
+    match way.body.range {
+        Some(Range::Global) if swallowed >= NO_ACCIDENT => Some(Code::V6BlackholeEgress),
+        Some(Range::UniqueLocal) if swallowed > 0 => Some(Code::V6UlaIntoHole),
+        _ => None,
+    }
+}
+
+/// A hole, and where it is.
+struct Hole<'h, 'a> {
     code: Code,
-    place: &Vantage,
-    way: Seen<'_, SourceFact>,
-    swallowed: &[&Tried<'_>],
-) -> Cause {
+    /// The outermost place that has it.
+    place: &'h Vantage,
+    way: Seen<'a, SourceFact>,
+    swallowed: &'h [&'h Tried<'a>],
+    blame: &'h Blame<'a, ConnectFact>,
+    /// The PDS's own packets leave with a private address, which decides in which order its Node tries.
+    of_pds: bool,
+}
+
+impl Hole<'_, '_> {
+    fn cause(&self, evidence: &Evidence<'_>) -> Cause {
+        hole(evidence, self)
+    }
+}
+
+fn hole(evidence: &Evidence<'_>, hole: &Hole<'_, '_>) -> Cause {
+    let Hole { code, place, way, swallowed, blame, of_pds } = *hole;
     let private = code == Code::V6UlaIntoHole;
     let enough = if private { NO_ACCIDENT } else { UNRELATED };
     let confidence = if swallowed.len() >= enough { Confidence::Confirmed } else { Confidence::Likely };
-    let (impact, why) = impact(evidence, private, swallowed);
+    let confidence = confidence.min(blame.at_most());
+    let (impact, why) = impact(evidence, of_pds, swallowed);
     let where_ = place_words(place);
     let source = way.body.source.map(|source| source.to_string()).unwrap_or_default();
     let interface = way.body.interface.as_deref().unwrap_or("the default route");
@@ -167,20 +204,23 @@ fn hole(
     if confidence != Confidence::Confirmed {
         cause = cause.settle(format!("IPv6 connections from {where_} to more hosts that have both families"));
     }
-    let theirs = if *place == Vantage::Here { Vec::new() } else { tried(evidence, &Vantage::Here) };
-    let here = theirs.iter().filter(|host| swallowed.iter().any(|other| other.host == host.host));
-    let works_here = here.clone().find_map(Tried::v6_works);
-    if let Some(works) = works_here {
+    if let Some(works) = blame.works_here() {
         cause = cause.because([works.id()]).contrast(
             format!("IPv6 to {}, from two places", works.body.host),
             format!("{where_}: silent"),
             format!("this machine: answered in {} ms", works.took()),
         );
-    } else if here.clone().any(Tried::is_swallowed) {
-        cause = cause.saw("IPv6 from this machine itself is silent too: the container's network is not to blame");
+    } else if *place != Vantage::Here && blame.is_machine() {
+        cause = cause
+            .saw("this machine itself has no IPv6 that reaches the internet: nothing that is translated to it gets there")
+            .because(blame.alike().iter().cloned());
+    } else if *place != Vantage::Here {
+        cause = cause.settle("the same IPv6 connections from this machine itself");
     }
-    let local = *place != Vantage::Here && (private || works_here.is_some());
-    for remedy in remedies(evidence, private, local, interface) {
+    let local = *place != Vantage::Here;
+    // What Docker translates leaves by the machine's own IPv6, which must be there.
+    let helps = private && !(local && blame.is_machine());
+    for remedy in remedies(evidence, helps, local, interface) {
         cause = cause.remedy(remedy);
     }
     if impact == Impact::Broken {
@@ -267,7 +307,11 @@ fn remedies(evidence: &Evidence<'_>, private: bool, in_container: bool, interfac
         }
         list.push(
             Remedy::new(
-                "Or take IPv6 away from the PDS's network: IPv4 then works without a wait",
+                if private {
+                    "Or take IPv6 away from the PDS's network: IPv4 then works without a wait"
+                } else {
+                    "Take IPv6 away from the PDS's network: IPv4 then works without a wait"
+                },
                 [
                     write_all(["networks:", "  default:", "    enable_ipv6: false"])
                         .at("in compose.yaml, for the network that the PDS is in"),

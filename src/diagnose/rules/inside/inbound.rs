@@ -1,13 +1,17 @@
 //! The AAAA record is published and nothing answers: what the machine itself says of it.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use pdsdoctor_probes::{
     fact::{Family, Vantage},
     process_fact::{Listener, ListenersFact},
 };
 
-use super::{masked::USERLAND_PROXY, position::seen_as, uplink::uplinks};
+use super::{
+    masked::USERLAND_PROXY,
+    position::seen_as,
+    uplink::{uplinks, without_way_out},
+};
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Seen},
@@ -27,6 +31,7 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     let own = inside.addresses(&Vantage::Here);
     let is_own = |addr: &IpAddr| own.iter().any(|(_, address)| address.addr == *addr);
     let published = evidence.published(host);
+    found.causes.extend(unanswerable(evidence, host, &published, &is_own));
     let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) =
         published.into_iter().filter(|addr| address_kind(*addr) == AddressKind::Public).partition(IpAddr::is_ipv4);
     // What stands before the machine (a CDN, a load balancer) may have IPv6 of its own.
@@ -60,6 +65,53 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
         .undo(write(record()).at("add")),
     );
     found.cause(not_ours(evidence, cause, *away));
+}
+
+/// The published address is this machine's, and there is no route by which an answer could leave.
+fn unanswerable(
+    evidence: &Evidence<'_>,
+    host: &str,
+    published: &BTreeSet<IpAddr>,
+    is_own: &impl Fn(&IpAddr) -> bool,
+) -> Option<Cause> {
+    let inside = evidence.inside();
+    let ours =
+        published.iter().find(|addr| addr.is_ipv6() && address_kind(**addr) == AddressKind::Public && is_own(addr))?;
+    let without = without_way_out(inside, &Vantage::Here)?;
+    let routes = inside.routes(&Vantage::Here, Family::V6)?;
+    // A rule may lead answers out by a table of their own, by the address that they come from (ip-rule(8)).
+    if !routes.body.rules.is_empty() || routes.body.defaults.iter().any(|route| route.kind.as_str() == "unicast") {
+        return None;
+    }
+    let record = entry![HostName::new(host), ".  AAAA  ", *ours];
+    let summary = format!(
+        "{ours} is published and this machine's, and it has no IPv6 default route: whoever comes by IPv6 gets no answer."
+    );
+    Some(
+        Cause::new(Code::V6InboundClosed, Impact::Degraded, Confidence::Confirmed, summary)
+            .scope(Scope { family: Some(Family::V6), ..Scope::default() })
+            .because(without)
+            .because([routes.id()])
+            .because(
+                evidence.address_answers(host).iter().filter(|seen| seen.body.addresses().contains(ours)).map(Seen::id),
+            )
+            .contrast(
+                "IPv6 of this machine, in and out",
+                "out: no route to the internet".to_owned(),
+                format!("in: DNS leads visitors to {ours}"),
+            )
+            .remedy(
+                Remedy::new(
+                    "Give IPv6 its default route back, or take the AAAA record out until it is there",
+                    [
+                        run("ip -6 route show default").note("must name a router"),
+                        write(record.clone()).at("delete").note("and the same AAAA of the wildcard"),
+                    ],
+                    evidence.verify(),
+                )
+                .undo(write(record)),
+            ),
+    )
 }
 
 /// Adds to `cause`, which the view from outside found, what the machine shows, and puts the remedy for

@@ -1,6 +1,7 @@
 //! What only the PDS's own machine shows: a file per family of causes.
 
 pub(super) mod container_v6;
+pub(super) mod cut_off;
 pub(super) mod hole;
 pub(super) mod inbound;
 pub(super) mod masked;
@@ -12,6 +13,7 @@ pub(super) mod ra;
 pub(super) mod ra_lasts;
 mod remedies;
 mod uplink;
+mod upstream;
 pub(super) mod way_out;
 
 use pdsdoctor_probes::{

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use pdsdoctor_probes::{
-    dns_fact::{DnsFact, DnsOutcome},
+    dns_fact::{DnsFact, DnsOutcome, RecordType},
     fact::{FactId, Role, Vantage},
 };
 
@@ -12,6 +12,7 @@ use crate::diagnose::{
     evidence::{Evidence, Seen, host_of},
     inside::place_words,
     net_kinds::{AddressKind, address_kind},
+    outermost::outermost,
     rules::{Found, Rule, list},
     step::{HostName, Settle, command, run, say, word, write},
 };
@@ -69,8 +70,8 @@ fn words(outcome: DnsOutcome) -> String {
 }
 
 /// The remedy for a resolver that should not be asked.
-fn another_resolver(evidence: &Evidence<'_>, why: &str) -> Remedy {
-    let confined = evidence.inside().name_files().is_some_and(|seen| seen.fact.vantage != Vantage::Here);
+fn another_resolver(evidence: &Evidence<'_>, why: &str, at: &Vantage) -> Remedy {
+    let confined = *at != Vantage::Here;
     if confined {
         Remedy::new(
             format!("Give the PDS's container a resolver {why}"),
@@ -115,6 +116,9 @@ fn dead(evidence: &Evidence<'_>, place: &Vantage) -> Option<Cause> {
         .collect();
     let here = elsewhere.first();
     let confidence = if here.is_some() { Confidence::Confirmed } else { Confidence::Likely };
+    let again = evidence.inside().questions().filter(|seen| names.contains(seen.body.name.as_str()));
+    let blame = outermost(place, again, answered);
+    let at = blame.at(place);
     let mut cause = Cause::new(
         Code::DnsContainerResolverDead,
         Impact::Broken,
@@ -126,9 +130,13 @@ fn dead(evidence: &Evidence<'_>, place: &Vantage) -> Option<Cause> {
             list(&servers)
         ),
     )
-    .scope(Scope::at(place))
+    .scope(Scope::at(&at))
     .saw(format!("{} names asked of {}: {}", names.len(), list(&servers), list(&how)))
-    .because(all.iter().map(Seen::id));
+    .because(all.iter().map(Seen::id))
+    .because(blame.alike().iter().cloned());
+    if at != *place {
+        cause = cause.saw("this machine's own name servers answer none of them either: the container is not to blame");
+    }
     cause = match here {
         Some(seen) => cause.because([seen.id()]).contrast(
             format!("the addresses of {}", seen.body.name),
@@ -138,22 +146,48 @@ fn dead(evidence: &Evidence<'_>, place: &Vantage) -> Option<Cause> {
         None => cause
             .settle(Settle::text("the same names at another resolver, from here:").and("dig plc.directory @9.9.9.9")),
     };
-    Some(cause.remedy(another_resolver(evidence, "that answers")))
+    Some(cause.remedy(another_resolver(evidence, "that answers", &at)))
 }
 
 /// How a series of the same question went.
 struct Series {
     asked: usize,
+    /// What stayed without an answer, the last attempt of each.
     failed: Vec<(FactId, DnsOutcome)>,
+    /// Answered when they were asked again after silence: a packet got lost, or the server was slow.
+    late: usize,
 }
 
-fn series(all: &[Seen<'_, DnsFact>], name: &str, server: IpAddr) -> Series {
-    let of = all.iter().filter(|seen| seen.body.name.as_str() == name && seen.body.server.ip() == server);
-    let mut series = Series { asked: 0, failed: Vec::new() };
-    for seen in of {
+/// What a name is asked for at a server: types fare apart.
+type Subject<'a> = (&'a str, IpAddr, RecordType);
+
+fn subject<'a>(seen: &Seen<'a, DnsFact>) -> Subject<'a> {
+    (seen.body.name.as_str(), seen.body.server.ip(), seen.body.record_type)
+}
+
+/// A question is one however often it was tried: what a second attempt cures is no failure, for every resolver library
+/// makes one (resolv.conf(5), `attempts`), and without EDNS it is made to servers that know none (RFC 6891, section 6.2.2).
+fn series(all: &[Seen<'_, DnsFact>], of: Subject<'_>) -> Series {
+    let of_it = all.iter().filter(|seen| subject(seen) == of).copied();
+    let (first, mut again): (Vec<Seen<'_, DnsFact>>, Vec<Seen<'_, DnsFact>>) =
+        of_it.partition(|seen| seen.body.attempt <= 1);
+    let mut series = Series { asked: 0, failed: Vec::new(), late: 0 };
+    for seen in first {
         series.asked += 1;
-        if !answered(seen.body) {
-            series.failed.push((seen.id(), seen.body.outcome));
+        if answered(seen.body) {
+            continue;
+        }
+        // The attempt that followed it began when it was over.
+        let over = seen.fact.started_ms + seen.took();
+        let next = again.iter().enumerate().filter(|(_, later)| later.fact.started_ms >= over);
+        let last = match next.min_by_key(|(_, later)| later.fact.started_ms).map(|(at, _)| at) {
+            Some(at) => again.swap_remove(at),
+            None => seen,
+        };
+        if !answered(last.body) {
+            series.failed.push((last.id(), last.body.outcome));
+        } else if seen.body.outcome == DnsOutcome::Timeout {
+            series.late += 1;
         }
     }
     series
@@ -161,16 +195,24 @@ fn series(all: &[Seen<'_, DnsFact>], name: &str, server: IpAddr) -> Series {
 
 fn flaky(evidence: &Evidence<'_>, place: &Vantage) -> Option<Cause> {
     let (all, _) = asked(evidence, place);
-    let subjects: BTreeSet<(&str, IpAddr)> =
-        all.iter().map(|seen| (seen.body.name.as_str(), seen.body.server.ip())).collect();
-    let (name, server, worst) = subjects
+    let subjects: BTreeSet<(&str, IpAddr, String)> = all
+        .iter()
+        .map(|seen| (seen.body.name.as_str(), seen.body.server.ip(), seen.body.record_type.to_string()))
+        .collect();
+    let kinds = [RecordType::A, RecordType::Aaaa];
+    let ((name, server, _), worst) = subjects
         .into_iter()
-        .map(|(name, server)| (name, server, series(&all, name, server)))
-        .filter(|(_, _, series)| {
+        .filter_map(|(name, server, kind)| {
+            let kind = kinds.into_iter().find(|known| known.to_string() == kind)?;
+            Some(((name, server, kind), series(&all, (name, server, kind))))
+        })
+        .filter(|(_, series)| {
             series.asked >= SERIES && series.failed.len() >= FAILURES && series.failed.len() < series.asked
         })
-        .max_by_key(|(_, _, series)| series.failed.len())?;
+        .max_by_key(|(_, series)| series.failed.len())?;
     let how: BTreeSet<String> = worst.failed.iter().map(|(_, outcome)| words(*outcome)).collect();
+    // Silence may be the path's: only what the server says is the server's for certain.
+    let silent = worst.late > 0 || worst.failed.iter().any(|(_, outcome)| *outcome == DnsOutcome::Timeout);
     let others: Vec<_> = evidence
         .inside()
         .questions()
@@ -179,7 +221,7 @@ fn flaky(evidence: &Evidence<'_>, place: &Vantage) -> Option<Cause> {
         })
         .collect();
     let steady = others.len() >= SERIES && others.iter().all(|seen| answered(seen.body));
-    let confidence = if steady { Confidence::Confirmed } else { Confidence::Likely };
+    let confidence = if steady && !silent { Confidence::Confirmed } else { Confidence::Likely };
     let summary = format!(
         "The PDS's resolver {server} fails now and then: {} of {} questions about {name} got no answer.",
         worst.failed.len(),
@@ -202,13 +244,21 @@ fn flaky(evidence: &Evidence<'_>, place: &Vantage) -> Option<Cause> {
                 others.len()
             ),
         ),
-        None => cause.settle(
-            Settle::text("a few times:")
-                .and(command!["dig +tries=1", HostName::new(name), word!["@", server]])
-                .then(", and the same at another resolver"),
-        ),
+        None => cause,
     };
-    Some(cause.remedy(another_resolver(evidence, "that answers every time")))
+    if confidence < Confidence::Confirmed {
+        let at = word!["@", server];
+        cause = cause.settle(if silent {
+            Settle::text("a few times, by TCP, which repeats what gets lost:")
+                .and(command!["dig +tcp +tries=1", HostName::new(name), at])
+                .then(". If that always answers, packets get lost on the way to it")
+        } else {
+            Settle::text("a few times:")
+                .and(command!["dig +tries=1", HostName::new(name), at])
+                .then(", and the same at another resolver")
+        });
+    }
+    Some(cause.remedy(another_resolver(evidence, "that answers every time", place)))
 }
 
 /// The PDS's servers fail for an application's name, or deny it, and know others; the reference knows it.
@@ -226,13 +276,17 @@ fn one_name(evidence: &Evidence<'_>, place: &Vantage, host: &str) -> Option<Caus
     let how: BTreeSet<String> = of_host.iter().map(|seen| words(seen.body.outcome)).collect();
     let servers: BTreeSet<String> = of_host.iter().map(|seen| seen.body.server.ip().to_string()).collect();
     let denied = of_host.iter().all(|seen| answered(seen.body));
+    // Silence about one name, where questions about others get lost as well, may be the path's.
+    let silent = |seen: &Seen<'_, DnsFact>| seen.body.outcome == DnsOutcome::Timeout;
+    let lossy = of_host.iter().all(silent) && others.iter().any(silent);
+    let confidence = if lossy { Confidence::Likely } else { Confidence::Confirmed };
     let summary = format!(
         "The PDS's resolver {} {host}, so logins to it fail; it knows {}.",
         if denied { "denies that there is" } else { "fails for" },
         known.body.name
     );
     Some(
-        Cause::new(Code::DnsContainerResolverFlaky, Impact::Broken, Confidence::Confirmed, summary)
+        Cause::new(Code::DnsContainerResolverFlaky, Impact::Broken, confidence, summary)
             .scope(Scope { vantage: Some(place.clone().into()), ..Scope::host(host) })
             .saw(if denied {
                 "a resolver that filters (an ad blocker, parental control, a company's) denies what it does not like"
@@ -251,7 +305,7 @@ fn one_name(evidence: &Evidence<'_>, place: &Vantage, host: &str) -> Option<Caus
                 format!("{}: could not be fetched", evidence.name()),
                 format!("{}: fetched", evidence.reference().unwrap_or("the reference")),
             )
-            .remedy(another_resolver(evidence, "that knows every name")),
+            .remedy(another_resolver(evidence, "that knows every name", place)),
     )
 }
 
@@ -276,11 +330,11 @@ fn split(evidence: &Evidence<'_>, place: &Vantage, found: &mut Found) {
             seen.body.addresses().into_iter().find(|addr| address_kind(*addr) != AddressKind::Public)
         };
         let Some((first, addr)) = of_host.iter().find_map(|seen| Some((seen, bad(seen)?))) else {
-            // Where no PDS was found, this machine's resolver says nothing of the PDS's.
-            if inside.pds().is_some() && of_host.iter().any(|seen| seen.body.outcome == DnsOutcome::Answer) {
+            // Said only of the files that are the PDS's own for certain.
+            let known = inside.own_name_files().is_some();
+            if known && of_host.iter().any(|seen| seen.body.outcome == DnsOutcome::Answer) {
                 let why = format!("every address of {host} is public, as the PDS's own resolver gives them");
-                let scope = Bounds::seen(host, place);
-                found.rule_out(Code::DnsSplitHorizonSsrf, scope, why, of_host.iter().map(Seen::id));
+                found.rule_out(Code::DnsSplitHorizonSsrf, Bounds::seen(host, place), why, of_host.iter().map(Seen::id));
             }
             continue;
         };
@@ -323,7 +377,7 @@ fn split(evidence: &Evidence<'_>, place: &Vantage, found: &mut Found) {
                 word!["@", first.body.server.ip()]
             ])),
         };
-        let mut remedy = another_resolver(evidence, "with the public view");
+        let mut remedy = another_resolver(evidence, "with the public view", place);
         if kind == AddressKind::Nat64 {
             remedy.title.push_str(", without DNS64");
         }

@@ -13,6 +13,7 @@ use crate::diagnose::{
     Bounds, Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Seen},
     inside::place_words,
+    outermost::outermost,
     rules::{Found, Rule, list},
     step::{Settle, command, entry, run, say, write},
 };
@@ -33,30 +34,44 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     let all = handshakes(evidence, &place);
     let hung: Vec<_> = all.iter().filter(|seen| hangs(seen)).copied().collect();
     // The same host at the same address, in small packets.
-    let small: Vec<_> = inside
-        .handshakes()
-        .filter(|seen| seen.fact.vantage == place && seen.body.max_segment.is_some() && seen.body.failure.is_none())
-        .filter(|seen| hung.iter().any(|other| (&other.body.sni, other.body.addr) == (&seen.body.sni, seen.body.addr)))
-        .collect();
-    if small.is_empty() && (hung.len() < HOSTS || hung.len() < all.len()) {
-        let whole = |seen: &&Seen<'_, TlsFact>| {
-            seen.body.failure.is_none() && seen.body.received.is_some_and(|bytes| bytes >= FULL)
-        };
-        if let Some(seen) = all.iter().find(whole).filter(|_| hung.is_empty()) {
-            let (host, bytes) = (&seen.body.sni, seen.body.received.unwrap_or(0));
+    let beside = inside.handshakes().filter(|seen| seen.fact.vantage == place && seen.body.max_segment.is_some());
+    let (small, hung_small): (Vec<_>, Vec<_>) = beside
+        .filter(|seen| hung.iter().any(|other| same(other, seen)))
+        .filter(|seen| seen.body.failure.is_none() || hangs(seen))
+        .partition(|seen| seen.body.failure.is_none());
+    if small.is_empty() {
+        // Silence whatever the size is no matter of size.
+        if let Some(seen) = hung_small.first() {
             let why = format!(
-                "TLS with {host} was completed from {}: {bytes} bytes, so packets of full size arrive",
-                place_words(&place)
+                "TLS with {} from {} hangs as well where no packet has more than {} bytes of data",
+                seen.body.sni,
+                place_words(&place),
+                seen.body.max_segment.unwrap_or_default()
             );
-            found.rule_out(Code::MtuContainerOverTunnel, Bounds::seen(host, &place), why, [seen.id()]);
+            let scope = Bounds::seen(&seen.body.sni, &place);
+            found.rule_out(Code::MtuContainerOverTunnel, scope, why, hung_small.iter().map(Seen::id));
+            return;
         }
-        return;
+        if hung.len() < HOSTS || hung.len() < all.len() {
+            let whole = |seen: &&Seen<'_, TlsFact>| {
+                seen.body.failure.is_none() && seen.body.received.is_some_and(|bytes| bytes >= FULL)
+            };
+            if let Some(seen) = all.iter().find(whole).filter(|_| hung.is_empty()) {
+                let (host, bytes) = (&seen.body.sni, seen.body.received.unwrap_or(0));
+                let why = format!(
+                    "TLS with {host} was completed from {}: {bytes} bytes, so packets of full size arrive",
+                    place_words(&place)
+                );
+                found.rule_out(Code::MtuContainerOverTunnel, Bounds::seen(host, &place), why, [seen.id()]);
+            }
+            return;
+        }
     }
     let hosts: BTreeSet<&str> = hung.iter().map(|seen| seen.body.sni.as_str()).collect();
-    let elsewhere = inside.handshakes().find(|seen| {
-        let whole = seen.body.failure.is_none() && seen.body.max_segment.is_none();
-        whole && seen.fact.vantage != place && hosts.contains(seen.body.sni.as_str())
-    });
+    let attempts =
+        inside.handshakes().filter(|seen| seen.body.max_segment.is_none() && hosts.contains(seen.body.sni.as_str()));
+    let blame = outermost(&place, attempts, |body| body.failure.is_none());
+    let (at, elsewhere) = (blame.at(&place), blame.works_here());
     let uplink = |at: &Vantage| {
         let way = inside.way_out(at, Family::V4)?;
         let name = way.body.interface.as_ref()?;
@@ -66,14 +81,19 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     let larger = sizes.is_some_and(|(inner, outer)| inner > outer);
     let confidence = match (small.len(), &elsewhere, larger) {
         // One handshake in small packets may have had the luck that the other had not.
-        (HOSTS.., ..) | (1.., Some(_), _) | (1.., _, true) | (_, Some(_), true) => Confidence::Confirmed,
-        (1.., ..) | (_, Some(_), _) | (_, _, true) => Confidence::Likely,
+        (HOSTS.., ..) | (1.., Some(_), _) | (1.., _, true) => Confidence::Confirmed,
+        (1.., ..) => Confidence::Likely,
+        // The experiment was not made: a firewall that drops all data looks the same.
         _ => Confidence::Possible,
     };
     let summary = format!("The PDS connects, and then TLS stays silent for {}: large packets get lost.", list(&hosts));
     let mut cause = Cause::new(Code::MtuContainerOverTunnel, Impact::Broken, confidence, summary)
-        .scope(Scope::at(&place))
-        .because(hung.iter().map(Seen::id));
+        .scope(Scope::at(&at))
+        .because(hung.iter().map(Seen::id))
+        .because(blame.alike().iter().cloned());
+    if blame.is_machine() && place != Vantage::Here {
+        cause = cause.saw("it is the same from this machine itself: the container's network is not what is too large");
+    }
     if let Some((inner, outer)) = sizes.filter(|_| place != Vantage::Here) {
         cause =
             cause.saw(format!("packets of {inner} bytes from {}, of {outer} from this machine", place_words(&place)));
@@ -100,20 +120,26 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
         cause = cause.settle(Settle::run("ping -M do -s 1372 1.1.1.1").then(", and then less, until it answers"));
     }
     let mtu = sizes.filter(|_| larger).map_or(TUNNEL_MTU, |(_, outer)| outer);
-    for remedy in remedies(evidence, mtu, place == Vantage::Here) {
+    for remedy in remedies(evidence, mtu, at == Vantage::Here) {
         cause = cause.remedy(remedy);
     }
     found.cause(cause);
 }
 
+/// The same host at the same address.
+pub(super) fn same(one: &Seen<'_, TlsFact>, other: &Seen<'_, TlsFact>) -> bool {
+    (&one.body.sni, one.body.addr) == (&other.body.sni, other.body.addr)
+}
+
 /// It connected, and the server's answer does not arrive, or not whole.
-fn hangs(seen: &Seen<'_, TlsFact>) -> bool {
+pub(super) fn hangs(seen: &Seen<'_, TlsFact>) -> bool {
     let failure = seen.body.failure.as_ref();
     failure.is_some_and(|failure| matches!(failure.kind, FailureKind::Timeout | FailureKind::TooSlow))
 }
 
 fn remedies(evidence: &Evidence<'_>, mtu: u32, is_machine: bool) -> Vec<Remedy> {
-    let chain = if is_machine { "OUTPUT" } else { "FORWARD" };
+    // What leaves the machine passes POSTROUTING, whoever sends it (iptables-extensions(8), TCPMSS).
+    let chain = if is_machine { "POSTROUTING" } else { "FORWARD" };
     // Headers of IPv4 and TCP take 40 bytes.
     let segment = mtu.saturating_sub(40);
     let rule = |what: &'static str| {

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use super::upstream;
 use pdsdoctor_probes::{
-    fact::{Role, Vantage},
+    fact::{FactId, Role, Vantage},
     http_fact::{HttpFact, HttpPurpose},
     process_fact::{DEFAULT_PORT, Listener, ListenersFact},
     secret::Form,
@@ -23,23 +24,32 @@ pub(in crate::diagnose) const RULE: Rule = Rule { codes: &[Code::Port2583Vs3000,
 const IMAGE_PORT: u16 = 3000;
 
 fn judge(evidence: &Evidence<'_>, found: &mut Found) {
-    found.causes.extend(wrong_port(evidence));
+    // What the proxy asks was read and tried: that outweighs what guides say.
+    match upstream::judge(evidence) {
+        upstream::Judged::Read(cause) => found.causes.extend(cause),
+        upstream::Judged::Unread => found.causes.extend(wrong_port(evidence)),
+    }
     found.causes.extend(taken(evidence));
 }
 
-/// `_health` asked of a port of the PDS's own network.
-fn at_port<'a>(evidence: &Evidence<'a>, port: u16) -> Option<Seen<'a, HttpFact>> {
-    let url = format!("http://127.0.0.1:{port}/xrpc/_health");
-    evidence.inside().exchanges().find(|seen| seen.body.url.as_str() == url)
+/// `_health` asked of a port of the PDS's own network, at whichever of its addresses answered.
+pub(super) fn at_port<'a>(evidence: &Evidence<'a>, port: u16) -> Option<Seen<'a, HttpFact>> {
+    let place = evidence.inside().place();
+    let of_port = |seen: &Seen<'a, HttpFact>| {
+        seen.body.purpose == HttpPurpose::Health
+            && seen.fact.vantage == place
+            && seen.body.url.starts_with("http://")
+            && seen.body.url.ends_with(&format!(":{port}/xrpc/_health"))
+    };
+    let all: Vec<_> = evidence.inside().exchanges().filter(of_port).collect();
+    all.iter().find(|seen| seen.body.is_expected()).or(all.first()).copied()
 }
 
 /// The PDS itself answers on its own machine.
 pub(super) fn alive<'a>(evidence: &Evidence<'a>) -> Option<Seen<'a, HttpFact>> {
     let mut all = evidence.inside().exchanges();
     all.find(|seen| {
-        seen.body.purpose == HttpPurpose::Health
-            && seen.body.url.starts_with("http://127.0.0.1:")
-            && seen.body.is_expected()
+        seen.body.purpose == HttpPurpose::Health && seen.body.url.starts_with("http://") && seen.body.is_expected()
     })
 }
 
@@ -57,7 +67,16 @@ fn listener<'a>(seen: Option<&Seen<'a, ListenersFact>>, port: u16) -> Option<&'a
     seen?.body.sockets.iter().find(|socket| socket.port == port)
 }
 
-/// The proxy asks at one port and the PDS listens at another.
+/// The proxy answers, and finds nobody behind it.
+pub(super) fn gateway(evidence: &Evidence<'_>) -> Option<FactId> {
+    let from_afar = evidence.target_lines().into_iter().find_map(|line| {
+        line.answers().into_iter().find(|seen| matches!(seen.body.status, Some(502..=504))).map(|seen| seen.id())
+    });
+    let front = own_front(evidence).into_iter().find(|seen| matches!(seen.body.status, Some(502..=504)));
+    from_afar.or(front.map(|seen| seen.id()))
+}
+
+/// The proxy asks at one port and the PDS listens at another, as it seems where its configuration was not read.
 fn wrong_port(evidence: &Evidence<'_>) -> Option<Cause> {
     let inside = evidence.inside();
     let pds = inside.pds()?;
@@ -74,17 +93,18 @@ fn wrong_port(evidence: &Evidence<'_>) -> Option<Cause> {
         let mut ports = seen.body.published.iter();
         inside.is_confined() && ports.any(|published| published.container_port == other)
     });
-    // The proxy answers, and finds nobody behind it.
-    let gateway = evidence.target_lines().into_iter().find_map(|line| {
-        line.answers().into_iter().find(|seen| matches!(seen.body.status, Some(502..=504))).map(|seen| seen.id())
-    });
-    let front = own_front(evidence).into_iter().find(|seen| matches!(seen.body.status, Some(502..=504)));
-    let failing = gateway.or(front.map(|seen| seen.id()));
+    let failing = gateway(evidence);
     if failing.is_none() && (published.is_none() || !evidence.target_lines().is_empty()) {
         return None;
     }
     let well = at_port(evidence, port).filter(|seen| seen.body.is_expected());
-    let confidence = if well.is_some() && failing.is_some() { Confidence::Confirmed } else { Confidence::Likely };
+    // What Docker hands on to is known. What a proxy asks was not seen: it may be another port, another address or a
+    // firewall before the right one.
+    let confidence = match (published.is_some() && well.is_some(), failing.is_some()) {
+        (true, true) => Confidence::Confirmed,
+        (true, false) => Confidence::Likely,
+        _ => Confidence::Possible,
+    };
     let environment = pds.body.environment.iter().find(|entry| entry.key.as_str() == "PDS_PORT");
     let why = match environment {
         None if port == DEFAULT_PORT => "PDS_PORT is not set, and the program's own default is 2583".to_owned(),
@@ -95,7 +115,11 @@ fn wrong_port(evidence: &Evidence<'_>) -> Option<Cause> {
         Code::Port2583Vs3000,
         Impact::Broken,
         confidence,
-        format!("The PDS listens at port {port} and its proxy asks at another ({other} is what guides say): nothing gets through."),
+        if published.is_some() {
+            format!("The PDS listens at port {port} and what comes for it is handed on to {other}: nothing gets through.")
+        } else {
+            format!("The PDS listens at port {port}, and its proxy, which reaches nobody, may ask at another ({other} is what guides say).")
+        },
     )
     .saw(why)
     .because([pds.id(), sockets.id()])
@@ -112,6 +136,10 @@ fn wrong_port(evidence: &Evidence<'_>) -> Option<Cause> {
                 .then(", where the PDS runs"),
         ),
     };
+    if confidence == Confidence::Possible {
+        cause =
+            cause.settle("what the proxy's configuration asks: reverse_proxy in the Caddyfile, proxy_pass of nginx");
+    }
     Some(
         cause
             .remedy(

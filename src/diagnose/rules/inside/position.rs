@@ -11,8 +11,9 @@ use pdsdoctor_probes::{
 
 use super::ports::{alive, own_front};
 use crate::diagnose::{
-    Cause, Code, Confidence, Impact, Remedy,
+    Bounds, Cause, Code, Confidence, Impact, Remedy,
     evidence::{Evidence, Line, Seen},
+    inside::place_words,
     net_kinds::{AddressKind, address_kind},
     rules::{Found, Rule, list},
     step::{HostName, Settle, Url, command, entry, prose, quoted, run, say, word, write},
@@ -35,13 +36,15 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     found.causes.extend(closed_to_others(evidence));
     let Some(case) = case(evidence) else { return };
     if reached(evidence) == Some(true) {
-        found.causes.extend(hairpin(evidence, &case));
+        let cause = hairpin(evidence, &case, found);
+        found.causes.extend(cause);
     } else if let Some(cause) = stale(evidence, &case) {
         found.cause(cause);
     } else if let Some(cause) = shared(evidence, &case) {
         found.cause(cause);
     } else {
-        found.causes.extend(hairpin(evidence, &case));
+        let cause = hairpin(evidence, &case, found);
+        found.causes.extend(cause);
     }
 }
 
@@ -150,13 +153,8 @@ fn how(line: &Line<'_>) -> String {
 fn stale(evidence: &Evidence<'_>, case: &Case<'_>) -> Option<Cause> {
     let (now, id) = seen_as(evidence)?;
     // A front elsewhere (a CDN, a tunnel) answers, if not as a PDS: that is another story.
-    let silent = case.away.iter().all(|line| {
-        !line.connected()
-            || line
-                .tls
-                .is_some_and(|seen| seen.body.certificate.as_ref().is_some_and(|certificate| !certificate.name_matches))
-    });
-    if case.away.iter().any(|line| line.addr == now) || !silent || address_kind(now) != AddressKind::Public {
+    let gone = case.away.iter().all(|line| !line.connected() || is_strange(evidence, line));
+    if case.away.iter().any(|line| line.addr == now) || !gone || address_kind(now) != AddressKind::Public {
         return None;
     }
     let first = case.away.first()?;
@@ -197,6 +195,12 @@ fn stale(evidence: &Evidence<'_>, case: &Case<'_>) -> Option<Cause> {
             .undo(say(prose!["put the old record back: ", quoted(&away_words(case))])),
         ),
     )
+}
+
+/// Who answers there is somebody else: its certificate is not for this name, or not one that anybody trusts.
+fn is_strange(evidence: &Evidence<'_>, line: &Line<'_>) -> bool {
+    let certificate = line.tls.and_then(|seen| seen.body.certificate.as_ref());
+    certificate.is_some_and(|it| !it.name_matches || !evidence.trusts(it))
 }
 
 /// The provider's own network between the router and the world has shared addresses (RFC 6598).
@@ -249,10 +253,16 @@ fn first_shared(hops: &Seen<'_, HopsFact>) -> Option<(usize, IpAddr)> {
 }
 
 /// This machine cannot reach its own public name, which leads to the router before it.
-fn hairpin(evidence: &Evidence<'_>, case: &Case<'_>) -> Option<Cause> {
+fn hairpin(evidence: &Evidence<'_>, case: &Case<'_>, found: &mut Found) -> Option<Cause> {
     let first = case.away.first()?;
     // Where others do not get there either, the port is closed: another rule's.
     let closed = reached(evidence) == Some(false);
+    // The own name was connected to from where the PDS is: whatever is slow, it is not the way back.
+    if let Some(id) = evidence.reaches_itself(case.host) {
+        let why = format!("a connection to {} came about from {}", case.host, place_words(&evidence.inside().place()));
+        found.rule_out(Code::NatHairpin, Bounds::seen(case.host, &evidence.inside().place()), why, [id]);
+        return None;
+    }
     if closed || case.away.iter().any(Line::connected) || !evidence.is_behind_nat() {
         return None;
     }

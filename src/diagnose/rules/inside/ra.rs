@@ -41,19 +41,22 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
             let trap = ignored_by_kernel(evidence, &uplink).or_else(|| ignored_by_networkd(evidence, &uplink));
             trap.map(|cause| cause.because(without.clone()))
         });
+        let lost = without.as_ref().and_then(|_| visitors_lost(evidence, &uplink));
+        let told = |cause: Cause| match &lost {
+            // What is published and cannot be answered fails now, for whoever comes by IPv6.
+            Some((line, ids)) => Cause { impact: cause.impact.max(Impact::Degraded), ..cause }
+                .saw(line.clone())
+                .because(ids.iter().cloned()),
+            None => cause,
+        };
         match cause {
             Some(cause) => {
-                let lost = visitors_lost(evidence, &uplink);
                 let both = ra_lasts::not_applied(evidence, &uplink).into_iter().chain([cause]);
-                found.causes.extend(both.map(|cause| match &lost {
-                    // A risk all the same: from here nobody sees what visitors see.
-                    Some((line, ids)) => cause.saw(line.clone()).because(ids.iter().cloned()),
-                    None => cause,
-                }));
+                found.causes.extend(both.map(told));
             }
             None => {
                 theories(evidence, &uplink, without.is_none(), found);
-                found.causes.extend(ra_lasts::judge(evidence, &uplink, without.as_deref()));
+                found.causes.extend(ra_lasts::judge(evidence, &uplink, without.as_deref()).map(told));
             }
         }
     }
@@ -73,6 +76,10 @@ fn visitors_lost(evidence: &Evidence<'_>, uplink: &Uplink<'_>) -> Option<(String
     };
     let published = evidence.published(host);
     let addr = published.iter().filter(|addr| addr.is_ipv6()).find(|addr| leads_here(addr))?;
+    // A rule may lead answers out by a table of their own, by the address that they come from (ip-rule(8)).
+    if !uplink.routes.body.rules.is_empty() {
+        return None;
+    }
     let line = format!("the AAAA record {addr} of {host} leads to this machine, which cannot answer without a route");
     Some((line, evidence.address_answers(host).iter().map(|seen| seen.id()).collect()))
 }

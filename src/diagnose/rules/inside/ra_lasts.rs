@@ -260,10 +260,18 @@ fn run_out(evidence: &Evidence<'_>, uplink: &Uplink<'_>) -> Option<Cause> {
     let address = uplink.public().into_iter().find(|found| found.valid_s.is_some())?;
     let takes = uplink.handler.body.kernel_accepts == Some(true) && uplink.by_kernel();
     let networkd = uplink.handler.body.handler == RaHandler::SystemdNetworkd;
-    if !uplink.defaults().is_empty() || !does_not_ask(uplink) {
+    if !uplink.defaults().is_empty() || !(does_not_ask(uplink) || matches!(uplink.heard(), Heard::Prefix(_))) {
         return None;
     }
     let (summary, that, gateway) = match uplink.heard() {
+        Heard::Prefix(router) => (
+            format!(
+                "{name} has {} and no IPv6 default route: the router {} gives addresses and says that it leads nowhere (lifetime 0).",
+                address.addr, router.router
+            ),
+            format!("the router {}: {}", router.router, offer(router)),
+            None,
+        ),
         Heard::Router(router) if takes || networkd => (
             format!(
                 "{name} has {} and no IPv6 default route: the router {} advertises itself only when asked, and its route ran out.",

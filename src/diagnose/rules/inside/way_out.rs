@@ -14,6 +14,7 @@ use crate::diagnose::{
     evidence::{Evidence, Seen, host_of},
     inside::{Fate, fate, place_words},
     net_kinds::{AddressKind, address_kind},
+    outermost::{Blame, outermost},
     rules::{Found, Rule, list},
     step::{HostName, Settle, Url, command, run, say, write},
 };
@@ -102,8 +103,8 @@ fn lead_out(evidence: &Evidence<'_>) -> Remedy {
     .undo(run("docker compose up -d"))
 }
 
-fn let_out(evidence: &Evidence<'_>, host: Option<&str>) -> Remedy {
-    let confined = evidence.inside().is_confined();
+pub(super) fn let_out(evidence: &Evidence<'_>, host: Option<&str>, at: &Vantage) -> Remedy {
+    let confined = *at != Vantage::Here;
     let mut steps = vec![run("sudo nft list ruleset | grep -iE 'drop|reject'").note("find the rule")];
     if confined {
         steps.push(run("sudo iptables -L DOCKER-USER -nv").note("rules of one's own before Docker's"));
@@ -136,11 +137,17 @@ fn everything_blocked(evidence: &Evidence<'_>, place: &Vantage) -> Option<Cause>
     }
     let confidence = if contrast.is_some() { Confidence::Confirmed } else { Confidence::Likely };
     let summary = format!("Nothing that the PDS sends out is answered: TCP 443 to {} is blocked.", list(&hosts));
-    let cause = Cause::new(Code::FwEgressClosed, Impact::Broken, confidence, summary)
-        .scope(Scope::at(place))
-        .because(tries.iter().map(Seen::id));
+    let blame = blame(evidence, place, &hosts);
+    let at = blame.at(place);
+    let mut cause = Cause::new(Code::FwEgressClosed, Impact::Broken, confidence, summary)
+        .scope(Scope::at(&at))
+        .because(tries.iter().map(Seen::id))
+        .because(blame.alike().iter().cloned());
     let first = tries.first()?;
-    let cause = cause.saw(format!("{}: {}", first.body.host, how(first)));
+    cause = cause.saw(format!("{}: {}", first.body.host, how(first)));
+    if at != *place {
+        cause = cause.saw(SAME_FROM_HERE);
+    }
     Some(
         match contrast {
             Some(other) => cause.because([other.id()]).contrast(
@@ -153,9 +160,19 @@ fn everything_blocked(evidence: &Evidence<'_>, place: &Vantage) -> Option<Cause>
         .remedy(if tries.iter().all(|seen| fate_of(seen) == Fate::NoRoute && !is_unreachable(seen)) {
             lead_out(evidence)
         } else {
-            let_out(evidence, None)
+            let_out(evidence, None, &at)
         }),
     )
+}
+
+/// Said where the machine fails as its container does.
+pub(super) const SAME_FROM_HERE: &str =
+    "it is the same from this machine itself: the container's network is not to blame";
+
+/// Whose fault it is that these hosts are not connected to by IPv4.
+fn blame<'a>(evidence: &Evidence<'a>, place: &Vantage, hosts: &BTreeSet<&str>) -> Blame<'a, ConnectFact> {
+    let same = |seen: &Seen<'a, ConnectFact>| seen.body.addr.is_ipv4() && hosts.contains(seen.body.host.as_str());
+    outermost(place, evidence.inside().connects().filter(same), |body| body.failure.is_none())
 }
 
 /// A connection to one of the hosts that came about at another place.
@@ -202,11 +219,17 @@ fn one_blocked(evidence: &Evidence<'_>, place: &Vantage, host: &str) -> Option<C
         how(first),
         control.body.host
     );
-    let cause = Cause::new(Code::FwEgressClosed, Impact::Broken, confidence, summary)
-        .scope(Scope { host: Some(host.to_owned()), ..Scope::at(place) })
+    let blame = blame(evidence, place, &only);
+    let at = blame.at(place);
+    let mut cause = Cause::new(Code::FwEgressClosed, Impact::Broken, confidence, summary)
+        .scope(Scope { host: Some(host.to_owned()), ..Scope::at(&at) })
         .because(tries.iter().map(Seen::id))
+        .because(blame.alike().iter().cloned())
         .because([control.id()])
         .because(reference);
+    if at != *place {
+        cause = cause.saw(SAME_FROM_HERE);
+    }
     Some(
         match contrast {
             Some(other) => cause.because([other.id()]).contrast(
@@ -219,7 +242,7 @@ fn one_blocked(evidence: &Evidence<'_>, place: &Vantage, host: &str) -> Option<C
                     .and(command!["curl -4 -sv -o /dev/null", Url::at("https", host, None, "/")]),
             ),
         }
-        .remedy(let_out(evidence, Some(host))),
+        .remedy(let_out(evidence, Some(host), &at)),
     )
 }
 
@@ -301,9 +324,19 @@ fn intercepted(evidence: &Evidence<'_>, place: &Vantage) -> Option<Cause> {
     let confidence = if good.is_some() { Confidence::Confirmed } else { Confidence::Likely };
     let summary =
         format!("TLS of the PDS's own requests is intercepted: {} all show certificates of {issuer}.", list(&hosts));
-    let cause = Cause::new(Code::EgressTlsIntercepted, Impact::Broken, confidence, summary)
-        .scope(Scope::at(place))
-        .because(of_one.iter().map(Seen::id));
+    // An inspector of the machine's, or of its network, is there for the machine itself too.
+    let shown = evidence.inside().handshakes().filter(|seen| {
+        hosts.contains(seen.body.sni.as_str()) && seen.body.max_segment.is_none() && seen.body.certificate.is_some()
+    });
+    let blame = outermost(place, shown, |body| body.certificate.as_ref().is_some_and(|it| it.issuer != issuer));
+    let at = blame.at(place);
+    let mut cause = Cause::new(Code::EgressTlsIntercepted, Impact::Broken, confidence, summary)
+        .scope(Scope::at(&at))
+        .because(of_one.iter().map(Seen::id))
+        .because(blame.alike().iter().cloned());
+    if at != *place {
+        cause = cause.saw(SAME_FROM_HERE);
+    }
     let cause = match good {
         Some(other) => {
             let theirs = other.body.certificate.as_ref().map(|it| it.issuer.to_string()).unwrap_or_default();

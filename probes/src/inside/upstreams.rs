@@ -1,0 +1,154 @@
+//! What the web server before the PDS asks: read from its own configuration, and asked from its own network.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use super::{
+    address::range_of,
+    find, listeners, name_files,
+    namespace::{Namespace, drop_capabilities, network_here, network_of},
+    read::{self, Root},
+    upstream_files::{self, Written},
+};
+use crate::{
+    dns_fact::{DnsPurpose, RecordType},
+    fact::{FactBody, ProbeName, Role, Vantage},
+    host_fact::Range,
+    http_fact::HttpPurpose,
+    limits,
+    net::Net,
+    outside::{
+        dns::{self, Question},
+        fetch,
+    },
+    process_fact::{ProxyFact, Upstream},
+    text::Text,
+};
+
+/// Web servers whose configuration is understood.
+const KNOWN: [&str; 2] = ["caddy", "nginx"];
+
+/// The most processes that are looked at.
+const PROCESSES: usize = 20_000;
+
+/// The most addresses of upstreams that are asked.
+const ASKED: usize = 4;
+
+/// What is asked is on this machine, or beside it: after so long it does not answer.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// Reads what the web server that holds `port` asks for `host`, and asks it for `_health` from that server's network, at
+/// addresses that are this machine's or inner ones. Records [`ProxyFact`] and [`crate::http_fact::HttpFact`]s of
+/// [`ProbeName::PdsProcess`].
+pub async fn upstreams(net: &Net, host: &str, port: u16, own: &[IpAddr]) {
+    let job = net.begin(ProbeName::PdsProcess, "the configuration of the web server here");
+    let found = Namespace::here().run(move || async move { server(port).and_then(examine) }).await.ok().flatten();
+    let Some((mut fact, root_servers, hosts)) = found else { return };
+    fact.upstreams.retain(|upstream| upstream.is_for(host));
+    fact.upstreams.truncate(ASKED);
+    let (pid, wanted) = (fact.pid, fact.upstreams.clone());
+    job.finish(FactBody::Proxy(fact));
+    let here = network_of(pid).is_some() && network_of(pid) == network_here();
+    let (vantage, namespace) = match (here, Namespace::of(pid)) {
+        (true, _) => (Vantage::Here, Namespace::here()),
+        (false, Ok(namespace)) => (Vantage::Process(pid), namespace),
+        (false, Err(_)) => return,
+    };
+    let (there, own) = (net.at(vantage), own.to_vec());
+    let work = move || async move {
+        drop_capabilities();
+        let jobs = wanted.iter().map(|upstream| async {
+            let addrs = addresses(&there, &root_servers, &hosts, &upstream.host).await;
+            let inner = |addr: &IpAddr| own.contains(addr) || range_of(*addr, None) != Range::Global;
+            let scheme = if upstream.tls { "https" } else { "http" };
+            let name =
+                if upstream.host.contains(':') { format!("[{}]", upstream.host) } else { upstream.host.to_string() };
+            let url = format!("{scheme}://{name}:{}/xrpc/_health", upstream.port);
+            for addr in addrs.into_iter().filter(inner).take(2) {
+                let request = fetch::Request {
+                    role: Role::Target,
+                    purpose: HttpPurpose::Upstream,
+                    url: &url,
+                    addr,
+                    limit: PATIENCE.min(limits::FETCH),
+                };
+                fetch::get(&there, ProbeName::PdsProcess, &request).await;
+            }
+        });
+        futures_util::future::join_all(jobs).await;
+    };
+    // That it may not be entered leaves the configuration, which is something.
+    let _ = namespace.run(work).await;
+}
+
+/// The addresses of an upstream, as its web server finds them.
+async fn addresses(
+    net: &Net,
+    servers: &[SocketAddr],
+    hosts: &BTreeMap<String, Vec<IpAddr>>,
+    name: &str,
+) -> Vec<IpAddr> {
+    if let Ok(addr) = name.parse() {
+        return vec![addr];
+    }
+    if name == "localhost" {
+        return vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    }
+    if let Some(known) = hosts.get(name) {
+        return known.clone();
+    }
+    let Some(server) = servers.first() else { return Vec::new() };
+    let question = Question {
+        role: Role::Target,
+        purpose: DnsPurpose::Upstream,
+        name: name.to_owned(),
+        record_type: RecordType::A,
+    };
+    dns::ask(net, ProbeName::PdsProcess, *server, &question).await.addresses()
+}
+
+/// The web server: what holds `port`, else the oldest process of one.
+fn server(port: u16) -> Option<u32> {
+    let holder = listeners::fact("thread-self", &[port]).sockets.into_iter().find(|socket| socket.port == port);
+    let owner = holder.and_then(|socket| socket.owner);
+    let known = |name: &str| KNOWN.contains(&name);
+    if let Some(owner) = &owner
+        && known(&owner.program)
+    {
+        return Some(owner.pid);
+    }
+    // What another program holds the port for, or instead of: Docker's, for a container that it hands on to.
+    let entries = std::fs::read_dir("/proc").ok()?;
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).take(PROCESSES);
+    pids.filter(|pid| {
+        let comm = read::text(format!("/proc/{pid}/comm"), 64).unwrap_or_default();
+        known(comm.trim())
+    })
+    .min()
+}
+
+type Examined = (ProxyFact, Vec<SocketAddr>, BTreeMap<String, Vec<IpAddr>>);
+
+fn examine(pid: u32) -> Option<Examined> {
+    let program = listeners::program(pid);
+    let root = Root::of(pid).ok()?;
+    let folder = std::fs::read_link(format!("/proc/{pid}/cwd")).ok();
+    let folder = folder.as_deref().and_then(std::path::Path::to_str).unwrap_or("/");
+    let argv = find::arguments(pid);
+    let Written { files, upstreams, unreadable } = upstream_files::read(&root, &program, &argv, folder);
+    let names = name_files::read(&root);
+    let servers = names.nameservers.iter().filter_map(|server| Some(SocketAddr::new(server.parse().ok()?, 53)));
+    let mut hosts: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
+    for entry in &names.hosts {
+        for name in &entry.names {
+            hosts.entry(name.to_string()).or_default().push(entry.addr);
+        }
+    }
+    let text = |list: Vec<String>| list.iter().map(|text| Text::limited(text, 200)).collect::<Vec<_>>();
+    let upstreams: Vec<Upstream> = upstreams;
+    let fact = ProxyFact { pid, program, files: text(files), upstreams, unreadable: text(unreadable) };
+    Some((fact, servers.take(1).collect(), hosts))
+}
