@@ -7,6 +7,8 @@
 //! What the *user* wrote behind the `?` of an address is another matter: it is known, and is taken out wherever it comes
 //! back ([`Hidden`]).
 
+use std::collections::BTreeMap;
+
 use crate::{
     dns_fact::{DnsFact, RecordType},
     fact::{FactBody, Failure},
@@ -321,6 +323,7 @@ pub fn fact(body: &mut FactBody) {
         FactBody::Http(fact) => exchange(fact),
         FactBody::Par(fact) => {
             failed(&mut fact.failure);
+            headers(&mut fact.headers);
             let words = [&mut fact.error, &mut fact.description, &mut fact.excerpt, &mut fact.content_type];
             words.into_iter().flatten().for_each(cleaned);
         }
@@ -335,15 +338,20 @@ pub fn fact(body: &mut FactBody) {
     }
 }
 
-fn exchange(fact: &mut HttpFact) {
-    failed(&mut fact.failure);
-    for (name, value) in &mut fact.headers {
+/// Of those that are kept.
+fn headers(headers: &mut BTreeMap<String, Text>) {
+    for (name, value) in headers {
         match name.as_str() {
             "location" => *value = Text::new(&location(value)),
             "www-authenticate" => *value = Text::new(&challenge(value)),
             _ => cleaned(value),
         }
     }
+}
+
+fn exchange(fact: &mut HttpFact) {
+    failed(&mut fact.failure);
+    headers(&mut fact.headers);
     if let Some(body) = &mut fact.body {
         cleaned(&mut body.excerpt);
     }

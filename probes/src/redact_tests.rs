@@ -86,6 +86,7 @@ fn no_field_of_a_fact_is_forgotten() {
             "content":{"document":"xrpc_error","error":secret,"message":secret}},
         "par": {"kind":"par","role":"target","server":"https://h.example","endpoint":"https://h.example/par",
             "arm":"as_named","client":"https://a.example/c","client_id":"https://a.example/c","scope":"atproto",
+            "headers":{"www-authenticate":format!("Bearer realm=\"{CANARY}\""),"access-control-allow-origin":secret},
             "content_type":secret,"error":secret,"description":secret,"excerpt":secret,"accepted":false,
             "failure":{"kind":"other","detail":secret}},
         "resource": {"kind":"http","role":"target","purpose":"protected_resource","method":"GET","url":"https://h.example/",

@@ -117,12 +117,9 @@ fn headline(evidence: &Evidence<'_>, verdict: Verdict, causes: &[Cause], differs
     let first = causes.first().map(|cause| cause.summary.as_str());
     match (verdict, first) {
         (Verdict::Inconclusive, Some(first)) => format!("Nothing can be said about {name}: {}", lower(first)),
-        (Verdict::Inconclusive, None) if not_asked::of(evidence.run, Role::Target).is_some() => {
-            let left = not_asked::of(evidence.run, Role::Target);
-            let (host, why) = left.map(|left| (left.host.as_str(), not_asked::why(left))).unwrap_or_default();
-            format!(
-                "Nothing can be said about {name}: its PDS, {host}, was not asked, as only a document names it and {why}."
-            )
+        (Verdict::Inconclusive, None) if not_asked::on_the_way(evidence.run).is_some() => {
+            let (host, why) = not_asked::on_the_way(evidence.run).unwrap_or_default();
+            format!("Nothing can be said about {name}: {host}, which only a document names, was not asked ({why}).")
         }
         (Verdict::Inconclusive, None) => {
             let why = match evidence.run.ended {

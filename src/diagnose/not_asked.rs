@@ -24,8 +24,14 @@ pub fn is_host(run: &Run, host: &str) -> bool {
     all(run).any(|fact| fact.host.as_str() == host)
 }
 
+/// What was left alone on the way to the target's PDS, or is it itself: host, and why.
+pub fn on_the_way(run: &Run) -> Option<(&str, String)> {
+    let left = of(run, Role::Target).or_else(|| of(run, Role::Directory))?;
+    Some((left.host.as_str(), why(left)))
+}
+
 /// In words: why.
-pub fn why(fact: &NotAskedFact) -> String {
+fn why(fact: &NotAskedFact) -> String {
     match fact.reason {
         NotAsked::NoName => "it is no host name".to_owned(),
         NotAsked::Port => format!("port {} is none that is asked for a document's sake", fact.port),

@@ -79,10 +79,11 @@ impl Contacts {
         match &options.target {
             Some(TargetInput::Url { host, port }) => contacts.name(host, *port),
             Some(TargetInput::Name(name) | TargetInput::Handle(name)) => contacts.name(name, PORT),
-            // An identifier is a stranger's word: its host is the target's, and asked as one that was learnt.
+            // Whoever types it names its host, and no port: atproto knows none in a DID.
             Some(TargetInput::Did(did)) => {
-                let host = identifier::did_web_url(did).and_then(|url| https_host(&url));
-                contacts.known().own.extend(host.map(|(host, _)| host));
+                if let Some((host, _)) = identifier::did_web_url(did).and_then(|url| https_host(&url)) {
+                    contacts.name(&host, PORT);
+                }
             }
             None => {}
         }
@@ -336,13 +337,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_did_names_no_host() {
+    async fn a_did_names_its_host_and_no_port() {
         let contacts = contacts("did:web:inner.example.com%3A22", |options| options.no_third_party = true);
         assert_eq!(contacts.host(Role::Directory, "inner.example.com", 22), Err(NotAsked::Port));
         assert_eq!(contacts.host(Role::Directory, "inner.example.com", 443), Ok(()));
-        let at = async |addr| contacts.address(Role::Directory, "inner.example.com", 443, ip(addr)).await;
-        assert_eq!(at("127.0.0.1").await, Err(NotAsked::NotPublic));
-        assert_eq!(at("8.8.8.8").await, Ok(()));
+        let at = async |host, addr| contacts.address(Role::Target, host, 443, ip(addr)).await;
+        assert_eq!(at("inner.example.com", "10.0.0.1").await, Ok(()), "the name was typed");
+        assert_eq!(at("pds.example.com", "10.0.0.2").await, Err(NotAsked::NotPublic), "the document's word");
+        assert_eq!(at("pds.example.com", "8.8.8.8").await, Ok(()));
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@
 mod busy;
 mod catalogue;
 mod change;
+mod contact;
 mod differs;
 mod facts;
 mod handles;
