@@ -320,6 +320,7 @@ pub fn fact(body: &mut FactBody) {
         FactBody::SystemDns(fact) => fact.detail.iter_mut().for_each(cleaned),
         FactBody::Connect(fact) => failed(&mut fact.failure),
         FactBody::Tls(fact) => failed(&mut fact.failure),
+        FactBody::TlsOffer(fact) => failed(&mut fact.failure),
         FactBody::Http(fact) => exchange(fact),
         FactBody::Par(fact) => {
             failed(&mut fact.failure);
