@@ -310,6 +310,47 @@ pub struct NameFilesFact {
     pub unreadable: Vec<Text>,
 }
 
+/// The most search domains that are looked at; the C libraries know six and more, people write one or two.
+const SEARCHED: usize = 3;
+
+impl NameFilesFact {
+    /// How many dots a name must have to be asked for as it stands first (resolv.conf(5), `ndots`).
+    pub fn ndots(&self) -> usize {
+        let said = self.options.iter().filter_map(|option| option.strip_prefix("ndots:")?.parse::<usize>().ok());
+        said.last().map_or(1, |dots| dots.min(15))
+    }
+
+    /// What a resolver library asks for before the name as it stands: the name with each search domain behind it, where it
+    /// has too few dots.
+    pub fn before_as_it_stands(&self, host: &str) -> Vec<String> {
+        let dots = host.bytes().filter(|byte| *byte == b'.').count();
+        if host.ends_with('.') || dots >= self.ndots() { Vec::new() } else { self.with_search_domains(host) }
+    }
+
+    /// The name with each search domain behind it.
+    pub fn with_search_domains(&self, host: &str) -> Vec<String> {
+        let domains = self.search.iter().map(|domain| domain.trim_matches('.')).filter(|domain| !domain.is_empty());
+        domains.take(SEARCHED).map(|domain| format!("{host}.{domain}")).collect()
+    }
+
+    /// The addresses that the hosts file has for a name, where they are what counts: unless `nsswitch.conf` puts the DNS
+    /// before it. systemd-resolved and nscd, asked first, read the file as well.
+    pub fn listed(&self, host: &str) -> Vec<IpAddr> {
+        let at = |source: &str| self.nsswitch.iter().position(|word| word.as_str() == source);
+        let hidden = match (at("dns"), at("files")) {
+            (Some(dns), Some(files)) => dns < files,
+            (Some(_), None) => true,
+            _ => false,
+        };
+        let of_host = |entry: &&HostsEntry| entry.names.iter().any(|name| name.eq_ignore_ascii_case(host));
+        let mut found: Vec<IpAddr> =
+            self.hosts.iter().filter(|_| !hidden).filter(of_host).map(|entry| entry.addr).collect();
+        found.sort();
+        found.dedup();
+        found
+    }
+}
+
 /// A line of `/etc/hosts`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct HostsEntry {
@@ -403,4 +444,46 @@ pub struct HopsFact {
 
 fn is_zero(number: &u32) -> bool {
     *number == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_completed_as_resolver_libraries_do_it() {
+        let files = |search: &[&str], options: &[&str]| NameFilesFact {
+            search: search.iter().map(|word| Text::new(word)).collect(),
+            options: options.iter().map(|word| Text::new(word)).collect(),
+            ..NameFilesFact::default()
+        };
+        let usual = files(&["lan"], &["edns0"]);
+        assert!(usual.before_as_it_stands("tangled.org").is_empty());
+        assert_eq!(usual.before_as_it_stands("pds"), ["pds.lan"]);
+        let pod = files(&["ns.svc.cluster.local", "example.com."], &["ndots:2", "ndots:5"]);
+        assert_eq!(
+            pod.before_as_it_stands("tangled.org"),
+            ["tangled.org.ns.svc.cluster.local", "tangled.org.example.com"]
+        );
+        assert!(
+            pod.before_as_it_stands("a.b.c.d.e.f").is_empty() && pod.before_as_it_stands("tangled.org.").is_empty()
+        );
+    }
+
+    #[test]
+    fn the_hosts_file_counts_unless_the_dns_stands_before_it() {
+        let files = |order: &str| NameFilesFact {
+            hosts: vec![HostsEntry {
+                addr: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9)),
+                names: vec![Text::new("Tangled.org")],
+            }],
+            nsswitch: order.split_whitespace().map(Text::new).collect(),
+            ..NameFilesFact::default()
+        };
+        for order in ["", "files dns", "mymachines resolve [!UNAVAIL=return] files myhostname dns"] {
+            assert_eq!(files(order).listed("tangled.org").len(), 1, "{order}");
+        }
+        assert!(files("dns files").listed("tangled.org").is_empty() && files("dns").listed("tangled.org").is_empty());
+        assert!(files("").listed("other.org").is_empty());
+    }
 }

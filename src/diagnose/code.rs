@@ -82,6 +82,8 @@ pub enum Code {
     DnsContainerResolverDead,
     DnsContainerResolverFlaky,
     DnsSplitHorizonSsrf,
+    DnsHostsFileStale,
+    DnsSearchDomainHijack,
     #[serde(rename = "node-he-250ms")]
     #[strum(serialize = "node-he-250ms")]
     NodeHe250ms,
@@ -175,6 +177,8 @@ impl Code {
             Self::DnsContainerResolverDead => "The PDS cannot resolve names",
             Self::DnsContainerResolverFlaky => "The PDS's resolver is not reliable",
             Self::DnsSplitHorizonSsrf => "The PDS's resolver gives a private address",
+            Self::DnsHostsFileStale => "The PDS's hosts file has another address",
+            Self::DnsSearchDomainHijack => "A search domain makes another name of the app's",
             Self::NodeHe250ms => "Node gives up on a working connection after 250 ms",
             Self::NodeHeLostSyn => "Node gives up when the first packet is lost",
             Self::NodeIpv4firstNotEnough => "--dns-result-order=ipv4first alone does not help",
@@ -268,6 +272,8 @@ impl Code {
             | Self::DnsContainerResolverDead
             | Self::DnsContainerResolverFlaky
             | Self::DnsSplitHorizonSsrf
+            | Self::DnsHostsFileStale
+            | Self::DnsSearchDomainHijack
             | Self::EgressTlsIntercepted
             | Self::MtuContainerOverTunnel
             | Self::EdgeBotChallengeOutbound

@@ -16,8 +16,8 @@ use pdsdoctor_probes::{
 use crate::{
     handles,
     host::{container, machine, machine_host_network},
-    inside_node, inside_node_proof, inside_paths, inside_v6, inside_ways, limits, login, names, outbound, reach, side,
-    tls, web,
+    inside_names, inside_node, inside_node_proof, inside_paths, inside_v6, inside_ways, limits, login, names, outbound,
+    reach, side, tls, web,
     world::{ALICE_DID, APP, PDS, PDS_V4, PDS_V6, World, alert, answer, healthy, no_answer, not_obtained, t},
 };
 
@@ -153,6 +153,36 @@ pub fn worlds() -> Vec<(&'static str, World)> {
         ("published IPv6 is not there", inside_paths::seen_as(inside_ways::without_its_v6(), PDS_V4)),
         ("challenged", inside_paths::challenged(true, false)),
         ("wrong port", inside_paths::wrong_port(None)),
+        (
+            "wrong port, read",
+            inside_paths::asks(
+                inside_paths::wrong_port(None),
+                "localhost",
+                3_000,
+                &[("127.0.0.1", FailureKind::Refused)],
+            ),
+        ),
+        (
+            "wrong loopback",
+            inside_paths::asks(
+                inside_paths::bound_to("::1"),
+                "127.0.0.1",
+                3_000,
+                &[("127.0.0.1", FailureKind::Refused)],
+            ),
+        ),
+        (
+            "firewall before the PDS",
+            inside_paths::asks(
+                inside_paths::bound_to("::"),
+                "127.0.0.1",
+                3_000,
+                &[("127.0.0.1", FailureKind::Timeout)],
+            ),
+        ),
+        ("old line of hosts", inside_names::old_line()),
+        ("search domain", inside_names::wildcard()),
+        ("data dropped", inside_paths::in_small_packets(inside_paths::packets_too_large(false), false)),
         ("port taken", inside_paths::taken(true)),
         ("no loopback", inside_paths::no_loopback(true)),
         ("old address", inside_paths::moved()),

@@ -11,6 +11,7 @@ mod handles;
 mod host;
 mod host_change;
 mod inside_blame;
+mod inside_names;
 mod inside_node;
 mod inside_node_proof;
 mod inside_paths;

@@ -14,7 +14,7 @@ use crate::{
     contact_fact::{NotAsked, NotAskedFact},
     dns_fact::{DnsPurpose, RecordType},
     fact::{ConnectFact, FactBody, Failure, FailureKind, ProbeName, Role},
-    host_fact::Range,
+    host_fact::{NameFilesFact, Range},
     http_fact::HttpPurpose,
     limits,
     net::Net,
@@ -126,18 +126,16 @@ pub async fn egress(net: &Net, places: &[Place], hosts: &[EgressHost], manner: &
 
 async fn from_here(net: &Net, files: &Net, pid: Option<u32>, hosts: Vec<EgressHost>, manner: &Manner, connects: bool) {
     let root = pid.map_or_else(Root::here, Root::of);
-    let servers: Vec<SocketAddr> = match root {
-        Ok(root) => name_files::read(&root)
-            .nameservers
-            .iter()
-            .filter_map(|server| Some(SocketAddr::new(server.parse().ok()?, 53)))
-            .take(SERVERS)
-            .collect(),
-        Err(_) => Vec::new(),
-    };
+    let names = root.map(|root| name_files::read(&root)).unwrap_or_default();
+    let servers: Vec<SocketAddr> = names
+        .nameservers
+        .iter()
+        .filter_map(|server| Some(SocketAddr::new(server.parse().ok()?, 53)))
+        .take(SERVERS)
+        .collect();
     // The namespace is entered and its files are read: from here on the network speaks.
     drop_capabilities();
-    let here = Here { net, files, servers: &servers, manner, connects };
+    let here = Here { net, files, names: &names, servers: &servers, manner, connects };
     join_all(hosts.iter().take(HOSTS).map(|host| here.one_host(host))).await;
 }
 
@@ -147,6 +145,8 @@ struct Here<'a> {
     net: &'a Net,
     /// The same, under the name of the place's view of files.
     files: &'a Net,
+    /// What they say of names.
+    names: &'a NameFilesFact,
     servers: &'a [SocketAddr],
     manner: &'a Manner,
     /// Or only names are asked for.
@@ -158,6 +158,8 @@ impl Here<'_> {
         let literal = host.host.trim_matches(['[', ']']).parse::<IpAddr>().ok();
         let mut known = host.addresses.clone();
         known.extend(literal);
+        // What the hosts file says is where the PDS goes.
+        known.extend(self.names.listed(&host.host));
         known.sort();
         known.dedup();
         // What is known already need not wait for a name server.
@@ -198,9 +200,26 @@ impl Here<'_> {
             let mut of = answers.iter().filter(|(asked, _)| asked == server);
             host.attempts > 1 && of.any(|(_, answer)| answer.outcome.is_reply())
         };
+        // With too few dots, or where nothing is found, a search domain makes another name of it.
+        let mut completed = self.names.before_as_it_stands(&host.host);
+        if completed.is_empty() && addresses.is_empty() {
+            completed = self.names.with_search_domains(&host.host);
+        }
+        let completed = completed.into_iter().flat_map(|name| {
+            self.servers.first().into_iter().flat_map(move |server| {
+                let name = name.clone();
+                both.map(move |record_type| {
+                    let name = name.clone();
+                    async move {
+                        let question = Question { role: host.role, purpose: DnsPurpose::Searched, name, record_type };
+                        dns::ask(self.files, ProbeName::Egress, *server, &question).await
+                    }
+                })
+            })
+        });
         let again = self.servers.iter().filter(|server| talks(server));
         let again = again.flat_map(|server| (0..SERIES).map(|_| question(*server, RecordType::A)));
-        tokio::join!(join_all(public), join_all(again));
+        tokio::join!(join_all(public), join_all(again), join_all(completed));
         addresses
     }
 

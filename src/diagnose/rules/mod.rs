@@ -88,6 +88,7 @@ pub static RULES: &[Rule] = &[
     inside::node_version::RULE,
     identity::RULE,
     inside::names::RULE,
+    inside::name_order::RULE,
     inside::inbound::RULE,
     inside::way_out::RULE,
     inside::packet_size::RULE,

@@ -5,6 +5,7 @@ pub(super) mod cut_off;
 pub(super) mod hole;
 pub(super) mod inbound;
 pub(super) mod masked;
+pub(super) mod name_order;
 pub(super) mod names;
 pub(super) mod packet_size;
 pub(super) mod ports;

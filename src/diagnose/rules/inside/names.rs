@@ -323,6 +323,10 @@ fn split(evidence: &Evidence<'_>, place: &Vantage, found: &mut Found) {
     let mut hosts: BTreeSet<&str> = BTreeSet::new();
     hosts.extend(inside.questions().filter(|seen| seen.body.role == Role::Client).map(|seen| seen.body.name.as_str()));
     for host in hosts {
+        // What the PDS gets for the name is something else: another rule's.
+        if super::name_order::instead(inside, host).is_some() {
+            continue;
+        }
         let about = |seen: &Seen<'_, DnsFact>| seen.body.name.as_str() == host;
         let (own, others) = asked(evidence, place);
         let of_host: Vec<_> = own.into_iter().filter(about).collect();

@@ -18,7 +18,8 @@ use crate::diagnose::{
     step::{Settle, command, entry, prose, quoted, run, run_or, say, word, write},
 };
 
-pub(in crate::diagnose) const RULE: Rule = Rule { codes: &[Code::Port2583Vs3000, Code::PortTaken], judge };
+pub(in crate::diagnose) const RULE: Rule =
+    Rule { codes: &[Code::Port2583Vs3000, Code::ProxyWrongAddress, Code::FwProxyToPds, Code::PortTaken], judge };
 
 /// What the official images set, and every guide tells a proxy to ask.
 const IMAGE_PORT: u16 = 3000;
