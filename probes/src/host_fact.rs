@@ -316,8 +316,8 @@ const SEARCHED: usize = 3;
 impl NameFilesFact {
     /// How many dots a name must have to be asked for as it stands first (resolv.conf(5), `ndots`).
     pub fn ndots(&self) -> usize {
-        let said = self.options.iter().filter_map(|option| option.strip_prefix("ndots:")?.parse::<usize>().ok());
-        said.last().map_or(1, |dots| dots.min(15))
+        let said = self.options.iter().rev().find_map(|option| option.strip_prefix("ndots:")?.parse::<usize>().ok());
+        said.map_or(1, |dots| dots.min(15))
     }
 
     /// What a resolver library asks for before the name as it stands: the name with each search domain behind it, where it
