@@ -384,4 +384,15 @@ mod tests {
             assert_eq!(may, if asked { Ok(()) } else { Err(NotAsked::ThirdParty) }, "{role} {host}");
         }
     }
+
+    #[test]
+    fn the_pages_name_the_bounds() {
+        let security = include_str!("../../docs/security.md");
+        let words = format!(
+            "at most {FOREIGN_HOSTS} hosts that are not at an address of the target, at {FOREIGN_ADDRESSES} addresses each"
+        );
+        assert!(security.contains(&words), "docs/security.md");
+        let words = format!("at most {FOREIGN_HOSTS} of one run, at {FOREIGN_ADDRESSES} addresses each");
+        assert!(include_str!("../../docs/usage.md").contains(&words), "docs/usage.md");
+    }
 }

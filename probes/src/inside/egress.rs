@@ -309,3 +309,33 @@ impl Here<'_> {
         result.ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        fact::Fact,
+        inside::{Place, testing::measure},
+    };
+
+    /// What only a document names is not connected to at an inner address, whoever gave it.
+    #[test]
+    fn a_name_of_a_document_leads_to_no_inner_place() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let addr = listener.local_addr().expect("an address");
+        let from_here = |public_only| {
+            let host = EgressHost::new(Role::Target, "127.0.0.1", addr.port());
+            let hosts = [EgressHost { tls: false, public_only, ..host }];
+            let manner = Manner { patience: PATIENCE, third_parties: false, sudo: String::new() };
+            let work = |net: Net| async move { egress(&net, &[Place::here()], &hosts, &manner).await };
+            measure(work).1
+        };
+        let count = |facts: &[Fact], kind: fn(&FactBody) -> bool| facts.iter().filter(|fact| kind(&fact.body)).count();
+        let connects = |facts: &[Fact]| count(facts, |body| matches!(body, FactBody::Connect(_)));
+        let left = |facts: &[Fact]| count(facts, |body| matches!(body, FactBody::NotAsked(_)));
+        let facts = from_here(true);
+        assert_eq!((connects(&facts), left(&facts)), (0, 1));
+        let facts = from_here(false);
+        assert_eq!((connects(&facts), left(&facts)), (1, 0));
+    }
+}
