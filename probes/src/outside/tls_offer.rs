@@ -195,6 +195,7 @@ fn words(numbers: &[u16]) -> Vec<u8> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test's own
 mod tests {
     use super::*;
 
@@ -256,7 +257,7 @@ mod tests {
         }
     }
 
-    /// A server that takes RSA key exchange alone, as the fixture's openssl would be made to.
+    /// One that refuses, and one that says nothing.
     #[tokio::test]
     async fn a_server_that_answers_and_one_that_does_not() {
         use tokio::net::TcpListener;
