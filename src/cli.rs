@@ -16,7 +16,11 @@ use crate::{
     exit,
     options::{CheckOptions, DEFAULT_CLIENT_ID, DEFAULT_TIMEOUT, HostProbes, REFERENCES, Resolve},
     parse,
-    render::style::{ColorWish, Detail},
+    render::{
+        self,
+        style::{ColorWish, Detail},
+        wrap::clean,
+    },
 };
 
 /// Finds out why a self-hosted AT Protocol PDS does not work, proves it, and prints the fix
@@ -42,6 +46,21 @@ impl Cli {
     pub fn read() -> Result<Self, clap::Error> {
         Self::try_parse()
     }
+}
+
+/// Says what is wrong with the command line, on standard error. clap repeats what was typed as it stands, and that may have
+/// been pasted from anywhere: where a terminal would obey some of it, it is cleaned, and colours go with it.
+pub fn complain(error: &clap::Error) {
+    let hostile = |text: &str| text.lines().any(|line| clean(line, true) != line.trim_end());
+    let typed = std::env::args_os().any(|word| hostile(&word.to_string_lossy()) || word.to_str().is_none());
+    let plain = error.render().to_string();
+    if !typed && !hostile(&plain) {
+        // If standard error is closed, there is nobody left to tell.
+        let _ = error.print();
+        return;
+    }
+    let lines: Vec<String> = plain.lines().map(|line| clean(line, true)).collect();
+    render::complain(&lines.join("\n"));
 }
 
 /// The commands.
@@ -305,7 +324,8 @@ impl Check {
             container: self.container.clone(),
             pid: self.pid,
             with_node: self.with_node,
-            env_file: self.env_file.clone(),
+            // The reader of the PDS's tree takes paths from its root.
+            env_file: self.env_file.as_ref().map(|file| std::path::absolute(file).unwrap_or_else(|_| file.clone())),
             log: self.log.clone(),
             resolve: self.resolve.clone(),
             nameservers: self.nameserver.clone(),

@@ -11,6 +11,7 @@ pub mod exit;
 pub mod explain;
 pub mod interrupt;
 pub mod options;
+pub mod output;
 pub mod panics;
 pub mod parse;
 pub mod progress;

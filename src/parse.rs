@@ -3,9 +3,14 @@
 use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
+    time::Duration,
 };
 
-use pdsdoctor_probes::identifier::{CREDENTIALS, TargetInput, may_show};
+use pdsdoctor_probes::{
+    files,
+    identifier::{CREDENTIALS, TargetInput, may_show},
+    roots::FILE_BYTES,
+};
 use rustls::{
     RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
@@ -147,13 +152,18 @@ fn address(raw: &str) -> Result<IpAddr, String> {
     bare.parse().map_err(|_| format!("{raw:?} is no IP address"))
 }
 
-/// `--ca-cert`: every certificate of every file.
-pub fn ca_certs(files: &[PathBuf]) -> Result<Vec<CertificateDer<'static>>, String> {
+/// `--ca-cert`: every certificate of every file. A pipe may take `timeout` to give it.
+///
+/// # Errors
+///
+/// What is wrong with a file, with its name.
+pub fn ca_certs(named: &[PathBuf], timeout: Duration) -> Result<Vec<CertificateDer<'static>>, String> {
     let mut all = Vec::new();
-    for file in files {
+    for file in named {
         let problem = |what: String| format!("--ca-cert {}: {what}", file.display());
-        let found = CertificateDer::pem_file_iter(file)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        let bytes = files::read(file, FILE_BYTES, files::PATIENCE.min(timeout)).map_err(|it| problem(it.to_string()))?;
+        let found = CertificateDer::pem_slice_iter(&bytes)
+            .collect::<Result<Vec<_>, _>>()
             .map_err(|error| problem(error.to_string()))?;
         if found.is_empty() {
             return Err(problem("no PEM certificate in it (-----BEGIN CERTIFICATE-----)".to_owned()));

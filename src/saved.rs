@@ -1,12 +1,17 @@
 //! Saved runs: what `--save` writes and `replay` reads. The file may be anybody's.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, Read, Seek, Write},
-    path::{Path, PathBuf},
+    cell::Cell,
+    fmt,
+    io::{self, Read},
+    path::Path,
 };
 
-use pdsdoctor_probes::record::{RUN_SCHEMA, Run};
+use pdsdoctor_probes::{
+    files,
+    record::{RUN_SCHEMA, Run},
+};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 /// More facts than this no run measures (a hundred are usual); judging looks some up one by one.
 const MOST_FACTS: usize = 2_000;
@@ -14,20 +19,43 @@ const MOST_FACTS: usize = 2_000;
 /// The largest run that is read. A run with every list at its limit stays under 4 MiB.
 pub const SIZE_LIMIT: u64 = 32 * 1024 * 1024;
 
+/// No list of a run is longer: the longest is that of its facts, and every list within a fact has a limit of its own far
+/// below.
+const LONGEST_LIST: usize = MOST_FACTS;
+
+/// The most values of a run, names of fields among them. A fact has some 60, one with every list at its limit 1,000; of
+/// those there are a few dozen.
+const MOST_VALUES: usize = 400_000;
+
+/// The most bytes of text in it: twice a run with every list at its limit.
+const MOST_TEXT: usize = 8 * 1024 * 1024;
+
 /// Reads a saved run; `-` is standard input.
+///
+/// # Errors
+///
+/// Why it is none, in words.
 pub fn read(path: &Path) -> Result<Run, String> {
-    let bytes = if path == Path::new("-") { bounded(io::stdin().lock()) } else { File::open(path).and_then(bounded) }
-        .map_err(|error| error.to_string())?;
-    let Some(bytes) = bytes else {
-        return Err(format!("larger than {} MiB: no saved run", SIZE_LIMIT / 1024 / 1024));
+    let bytes = if path == Path::new("-") {
+        bounded(io::stdin().lock()).map_err(|error| error.to_string())?
+    } else {
+        // Damaged is what is too large for any run.
+        files::read(path, SIZE_LIMIT, files::PATIENCE).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidInput if error.to_string().starts_with("larger") => format!("{error}: no saved run"),
+            _ => error.to_string(),
+        })?
     };
     parse(&bytes)
 }
 
-fn bounded(source: impl Read) -> io::Result<Option<Vec<u8>>> {
+fn bounded(source: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     source.take(SIZE_LIMIT + 1).read_to_end(&mut bytes)?;
-    Ok((bytes.len() as u64 <= SIZE_LIMIT).then_some(bytes))
+    if bytes.len() as u64 > SIZE_LIMIT {
+        let words = format!("larger than {} MiB: no saved run", SIZE_LIMIT / 1024 / 1024);
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, words));
+    }
+    Ok(bytes)
 }
 
 /// Reads the text of a saved run. The form is looked at first, so that another kind of file is told
@@ -50,6 +78,11 @@ pub fn parse(bytes: &[u8]) -> Result<Run, String> {
             _ => format!("not a saved run: its \"schema\" is not {RUN_SCHEMA:?}"),
         });
     }
+    // Its lists are counted before anything is made of them: [0,0,0,…] takes many times its room in memory.
+    let counted = Counted { values: &Cell::new(MOST_VALUES), text: &Cell::new(MOST_TEXT) };
+    counted
+        .deserialize(&mut serde_json::Deserializer::from_slice(bytes))
+        .map_err(|error| format!("a damaged saved run: {error}"))?;
     let mut run: Run = serde_json::from_slice(bytes).map_err(|error| format!("a damaged saved run: {error}"))?;
     if run.facts.len() > MOST_FACTS {
         return Err(format!("{} facts; a run has no more than {MOST_FACTS}", run.facts.len()));
@@ -66,47 +99,109 @@ pub fn to_json(run: &Run) -> Result<String, serde_json::Error> {
     Ok(text)
 }
 
-/// A file that will be written at the end. Opened before anything is measured, so that a wrong path
-/// costs no run; what it held before stays until there is something to put in its place.
-pub struct Later {
-    file: File,
-    path: PathBuf,
-    /// It did not exist before and has nothing in it yet.
-    fresh: bool,
+/// Goes through a document and keeps nothing of it; fails where there is too much.
+#[derive(Clone, Copy)]
+struct Counted<'a> {
+    values: &'a Cell<usize>,
+    text: &'a Cell<usize>,
 }
 
-impl Later {
-    /// Opens it.
-    pub fn open(path: &Path) -> Result<Self, String> {
-        let fresh = !path.exists();
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
-        match file {
-            Ok(file) => Ok(Self { file, path: path.to_owned(), fresh }),
-            Err(error) => Err(format!("cannot write {}: {error}", path.display())),
-        }
+impl Counted<'_> {
+    fn value<E: Error>(self) -> Result<(), E> {
+        let left = self.values.get().checked_sub(1).ok_or_else(|| E::custom("more values than any run has"))?;
+        self.values.set(left);
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Counted<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Counted<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
     }
 
-    /// Writes it.
-    pub fn write(mut self, text: &str) -> Result<(), String> {
-        let done = || -> io::Result<()> {
-            // Devices and pipes cannot be cut or wound back.
-            if self.file.metadata()?.is_file() {
-                self.file.set_len(0)?;
-                self.file.rewind()?;
+    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
+        self.value()
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
+        self.value()
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
+        self.value()
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
+        self.value()
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        self.value()
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<(), E> {
+        let left = self.text.get().checked_sub(value.len()).ok_or_else(|| E::custom("more text than any run has"))?;
+        self.text.set(left);
+        self.value()
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        self.value()?;
+        let mut length = 0;
+        while items.next_element_seed(self)?.is_some() {
+            length += 1;
+            if length > LONGEST_LIST {
+                return Err(A::Error::custom(format!("a list of more than {LONGEST_LIST}; no run has one")));
             }
-            self.file.write_all(text.as_bytes())?;
-            self.file.flush()
-        }();
-        self.fresh = false;
-        done.map_err(|error| format!("cannot write {}: {error}", self.path.display()))
+        }
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
+        self.value()?;
+        while fields.next_key_seed(self)?.is_some() {
+            fields.next_value_seed(self)?;
+        }
+        Ok(())
     }
 }
 
-impl Drop for Later {
-    fn drop(&mut self) {
-        if self.fresh {
-            // The run was given up: no empty file is left behind.
-            let _ = std::fs::remove_file(&self.path);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(text: &str) -> bool {
+        let counted = Counted { values: &Cell::new(MOST_VALUES), text: &Cell::new(MOST_TEXT) };
+        counted.deserialize(&mut serde_json::Deserializer::from_str(text)).is_ok()
+    }
+
+    #[test]
+    fn no_list_is_too_long_wherever_it_stands() {
+        let list = |length: usize| vec!["0"; length].join(",");
+        for (before, after) in [("[", "]"), ("{\"unknown\":[", "]}"), ("[{\"a\":[[", "]]}]")] {
+            assert!(counted(&format!("{before}{}{after}", list(LONGEST_LIST))), "{before}");
+            assert!(!counted(&format!("{before}{}{after}", list(LONGEST_LIST + 1))), "{before}");
         }
+    }
+
+    #[test]
+    fn values_and_text_are_bounded_altogether() {
+        let many = format!("[{}]", vec![format!("[{}]", vec!["0"; 1_000].join(",")); 500].join(","));
+        assert!(!counted(&many));
+        let fields = (0..MOST_VALUES / 2 + 1).map(|index| format!("\"{index}\":0")).collect::<Vec<_>>().join(",");
+        assert!(!counted(&format!("{{{fields}}}")));
+        let text = format!("\"{}\"", "x".repeat(100_000));
+        assert!(counted(&format!("[{}]", vec![text.as_str(); 80].join(","))));
+        assert!(!counted(&format!("[{}]", vec![text.as_str(); 90].join(","))));
     }
 }

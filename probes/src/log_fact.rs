@@ -15,6 +15,9 @@ pub struct LogFact {
     pub lines: u32,
     /// How many others were there: not JSON, or too long.
     pub other_lines: u32,
+    /// How many of those were too long to be read.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub too_long: u32,
     /// The time of the first of them, in milliseconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub from_ms: Option<i64>,
@@ -23,6 +26,10 @@ pub struct LogFact {
     pub to_ms: Option<i64>,
     /// Errors, by host and code; the latest first.
     pub errors: Vec<LogError>,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// An error that was seen in a log.

@@ -2,7 +2,6 @@
 //! was asked: no line, no name of a user, no token ever leaves.
 
 use std::{
-    fs::File,
     io::{self, Read, Seek, SeekFrom},
     path::Path,
 };
@@ -12,8 +11,9 @@ use url::Url;
 
 use crate::{
     fact::{FactBody, ProbeName},
+    files,
     log_fact::{LogCode, LogError, LogFact},
-    net::Net,
+    net::{Job, Net},
     text::Text,
     wire::json,
 };
@@ -34,8 +34,17 @@ pub async fn file(net: &Net, path: &Path) {
     let name = path.file_name().map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy()).into_owned();
     let job = net.begin(ProbeName::PdsLog, format!("the log {name}"));
     let path = path.to_owned();
-    match tokio::task::spawn_blocking(move || end_of(&path)).await {
-        Ok(Ok(bytes)) => job.finish(FactBody::Log(read(&name, &bytes))),
+    // On a thread of its own: a file may be on a disk that is gone.
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let reading = std::thread::Builder::new().name("log".to_owned()).spawn(move || {
+        let _ = tell.send(end_of(&path));
+    });
+    if let Err(error) = reading {
+        let needs = "a machine that allows one more thread";
+        return net.not_measured(ProbeName::PdsLog, &format!("the log {name}: {error}"), needs);
+    }
+    match told.await {
+        Ok(Ok(bytes)) => note_read(net, job, &name, &bytes),
         Ok(Err(error)) => {
             net.not_measured(ProbeName::PdsLog, &format!("the log {name}: {error}"), "a log that may be read");
         }
@@ -43,22 +52,37 @@ pub async fn file(net: &Net, path: &Path) {
     }
 }
 
+/// Records what was read, and says what was not.
+pub(crate) fn note_read(net: &Net, job: Job, name: &str, bytes: &[u8]) {
+    let fact = read(name, bytes);
+    let too_long = fact.too_long;
+    job.finish(FactBody::Log(fact));
+    if too_long > 0 {
+        let lines = if too_long == 1 { "one line".to_owned() } else { format!("{too_long} lines") };
+        let why = format!("the log {name}: {lines} longer than {} KiB not read", LINE / 1024);
+        net.not_measured(ProbeName::PdsLog, &why, "a look at the newest lines of the log itself");
+    }
+}
+
 fn end_of(path: &Path) -> io::Result<Vec<u8>> {
     // A pipe would wait for ever, and has no end.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not an ordinary file"));
-    }
-    let mut file = File::open(path)?;
+    let mut file = files::ordinary(path)?;
     let start = file.metadata()?.len().saturating_sub(BYTES);
     file.seek(SeekFrom::Start(start))?;
     let mut bytes = Vec::new();
     file.take(BYTES).read_to_end(&mut bytes)?;
     if start > 0 {
         // The first line was cut.
-        let first = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1);
-        bytes.drain(..first);
+        drop_first_line(&mut bytes);
     }
     Ok(bytes)
+}
+
+/// The first line was cut, unless there is no other: then that one is too long, and is left to be counted.
+fn drop_first_line(bytes: &mut Vec<u8>) {
+    if let Some(end) = bytes.iter().position(|byte| *byte == b'\n').filter(|end| end + 1 < bytes.len()) {
+        bytes.drain(..=end);
+    }
 }
 
 /// Reads lines. They may be anything.
@@ -69,6 +93,7 @@ pub fn read(source: &str, bytes: &[u8]) -> LogFact {
         let entry = if line.len() <= LINE { entry(line) } else { None };
         let Some(entry) = entry else {
             fact.other_lines += 1;
+            fact.too_long += u32::from(line.len() > LINE);
             // Node's own last words are no JSON.
             let text = String::from_utf8_lossy(&line[..line.len().min(400)]);
             if LogCode::of(&text) == Some(LogCode::NodeAborted) {
@@ -170,6 +195,28 @@ pub fn demultiplexed(raw: &[u8]) -> Vec<u8> {
         rest = after.get(length..).unwrap_or_default();
     }
     if out.is_empty() { raw.to_vec() } else { out }
+}
+
+/// The same of the end of an answer, which begins anywhere: from the first place at which a head stands from which heads
+/// lead to the end. The first line, which was cut, is left out.
+pub fn demultiplexed_end(raw: &[u8]) -> Vec<u8> {
+    // A head comes at least as often as this (Docker splits lines at 16 KiB, `moby`, logger/copier.go).
+    const APART: usize = 64 * 1024;
+    let leads_to_the_end = |mut rest: &[u8]| {
+        while let Some((head, after)) = rest.split_first_chunk::<8>() {
+            let [0..=2, 0, 0, 0, a, b, c, d] = *head else { return false };
+            match after.get(u32::from_be_bytes([a, b, c, d]) as usize..) {
+                Some(next) => rest = next,
+                // The last piece may be cut.
+                None => return true,
+            }
+        }
+        true
+    };
+    let start = (0..raw.len().min(APART)).find(|at| raw[*at] <= 2 && raw.len() - at >= 8 && leads_to_the_end(&raw[*at..]));
+    let mut lines = start.map_or_else(|| raw.to_vec(), |at| demultiplexed(&raw[at..]));
+    drop_first_line(&mut lines);
+    lines
 }
 
 #[cfg(test)]
@@ -297,6 +344,35 @@ mod tests {
         assert_eq!(demultiplexed(&both[..both.len() - 3]), b"{\"a\":1}\noo");
         assert_eq!(demultiplexed(&[1, 0, 0, 0, 255, 255, 255, 255, b'x']), b"x");
         assert_eq!(demultiplexed(b""), b"");
+    }
+
+    #[test]
+    fn two_streams_that_begin_anywhere() {
+        let piece = |text: &str| {
+            let length = u32::try_from(text.len()).unwrap_or(0).to_be_bytes();
+            [&[1, 0, 0, 0][..], &length, text.as_bytes()].concat()
+        };
+        let whole: Vec<u8> = (0..20).flat_map(|n| piece(&format!("{{\"line\":{n:03}}}\n"))).collect();
+        let one = whole.len() / 20;
+        for cut in 1..one * 3 {
+            let lines = demultiplexed_end(&whole[cut..]);
+            let text = String::from_utf8(lines).expect("no head is left");
+            let kept = text.lines().count();
+            assert!(text.ends_with("{\"line\":019}\n") && (15..20).contains(&kept), "{cut}: {text:?}");
+            assert!(text.lines().all(|line| line.starts_with("{\"line\":")), "{cut}: {text:?}");
+        }
+        assert_eq!(demultiplexed_end(b"ut\n{\"plain\":1}\n"), b"{\"plain\":1}\n");
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_said() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("pds.log");
+        std::fs::write(&path, format!("{{\"name\":\"pds:oauth\",\"x\":\"{}", "x".repeat(3_000_000))).expect("a file");
+        let bytes = end_of(&path).expect("its end");
+        assert_eq!((read("x", &bytes).too_long, read("x", &bytes).other_lines), (1, 1));
+        let short = line("pds:oauth", 1_000, &failed("ECONNREFUSED"));
+        assert_eq!(read("x", short.as_bytes()).too_long, 0);
     }
 
     #[test]

@@ -30,6 +30,11 @@ pub fn print(text: &str) -> io::Result<()> {
     }
 }
 
+/// Writes lines as they are to standard error: already clean.
+pub fn complain(lines: &str) {
+    let _ = writeln!(io::stderr().lock(), "{lines}");
+}
+
 /// Writes a line to standard error. If that is closed, there is nobody left to tell.
 pub fn warn(line: &str) {
     let _ = writeln!(io::stderr().lock(), "pdsdoctor: {}", wrap::clean(line, true));

@@ -346,21 +346,25 @@ fn text(value: &Value, key: &str, limit: usize) -> Option<Text> {
     (!text.is_empty()).then(|| Text::limited(text, limit))
 }
 
-/// The end of a container's log, as its engine keeps it. The first engine that knows the container answers.
-pub(super) async fn log(sockets: &[PathBuf], id: &str) -> Option<Vec<u8>> {
+/// The end of a container's log, as its engine keeps it, and whether more of the lines asked for came than is kept. The
+/// first engine that knows the container answers.
+pub(super) async fn log(sockets: &[PathBuf], id: &str) -> Option<(Vec<u8>, bool)> {
     if !is_name(id) {
         return None;
     }
     let path = format!("/containers/{id}/logs?stdout=1&stderr=1&tail={LOG_LINES}");
     for socket in sockets {
-        if let Ok((200, bytes)) = exchange(socket, &path).await {
-            return Some(pds_log::demultiplexed(&bytes));
+        if let Ok((200, read)) = send_for(socket, Request::get(&path), None, QUESTION, Keep::End).await {
+            let cut = read.truncated;
+            let lines = if cut { pds_log::demultiplexed_end } else { pds_log::demultiplexed };
+            return Some((lines(&read.bytes), cut || read.failure.is_some()));
         }
     }
     None
 }
 
-/// The last lines of a container's log that are asked for: about as many as fit into what is read of an answer.
+/// The last lines of a container's log that are asked for: about as many as fit into what is kept of an answer. Of longer
+/// ones the newest are.
 const LOG_LINES: usize = 100;
 
 /// Why there is no answer.
@@ -405,13 +409,28 @@ async fn exchange(socket: &Path, path: &str) -> Result<(u16, Vec<u8>), Trouble> 
     send(socket, Request::get(path), None, QUESTION).await
 }
 
-/// One request on a connection of its own, bounded in time and in bytes.
+/// One request of which the whole answer is wanted.
 async fn send(
     socket: &Path,
     request: hyper::http::request::Builder,
     body: Option<&Value>,
     limit: Duration,
 ) -> Result<(u16, Vec<u8>), Trouble> {
+    let (status, read) = send_for(socket, request, body, limit, Keep::Beginning).await?;
+    match read.failure {
+        Some(failure) => Err(Trouble::Failed(failure)),
+        None => Ok((status, read.bytes)),
+    }
+}
+
+/// One request on a connection of its own, bounded in time and in bytes.
+async fn send_for(
+    socket: &Path,
+    request: hyper::http::request::Builder,
+    body: Option<&Value>,
+    limit: Duration,
+    keep: Keep,
+) -> Result<(u16, body::Read), Trouble> {
     let deadline = Instant::now() + limit;
     let late = |_| Trouble::Failed(failure::timeout(limit, "the answer of the container engine"));
     let stream = timeout_at(deadline, UnixStream::connect(socket)).await.map_err(late)?;
@@ -442,7 +461,11 @@ async fn send(
         let asked = async {
             let response = sender.send_request(request).await.map_err(failed)?;
             let status = response.status().as_u16();
-            let read = body::read(response.into_body(), deadline, limit, failure::from_hyper).await;
+            let body = response.into_body();
+            let read = match keep {
+                Keep::Beginning => body::read(body, deadline, limit, failure::from_hyper).await,
+                Keep::End => body::read_end(body, deadline, limit, failure::from_hyper).await,
+            };
             Ok((status, read))
         };
         let mut connection = std::pin::pin!(connection);
@@ -453,11 +476,17 @@ async fn send(
             _ = &mut connection => asked.await,
         }
     };
-    let (status, read) = timeout_at(deadline, exchange).await.map_err(late)??;
-    if let Some(failure) = read.failure {
-        return Err(Trouble::Failed(failure));
-    }
-    Ok((status, read.bytes))
+    // The body keeps to the limit by itself: what came until then counts.
+    timeout_at(deadline + limit / 10, exchange).await.map_err(late)?
+}
+
+/// Which part of a long answer is kept.
+#[derive(Clone, Copy)]
+enum Keep {
+    /// A document: without its end it is none.
+    Beginning,
+    /// A log: the newest lines come last.
+    End,
 }
 
 #[cfg(test)]

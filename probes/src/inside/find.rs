@@ -72,6 +72,8 @@ pub(super) struct Scan {
     /// JavaScript processes of other users, whose environment may not be read.
     pub(super) unreadable: Vec<u32>,
     pub(super) daemons: Vec<Daemon>,
+    /// There were more processes than were looked at.
+    pub(super) cut_short: bool,
 }
 
 /// Looks at every process once.
@@ -83,6 +85,7 @@ pub(super) fn scan() -> Scan {
     for pid in pids() {
         // A machine with so many processes that this takes seconds is no place to be thorough.
         if started.elapsed().as_secs() >= 2 {
+            scan.cut_short = true;
             break;
         }
         let comm = read::text(format!("/proc/{pid}/comm"), 64).unwrap_or_default();

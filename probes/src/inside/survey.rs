@@ -160,9 +160,13 @@ pub async fn container_log(net: &Net, options: &InsideOptions, process: &Process
     };
     let Some(id) = process.confinement.id.as_deref() else { return };
     let job = net.at(process.own_view()).begin(ProbeName::PdsLog, "the container's log");
-    if let Some(bytes) = engine::log(&options.sockets(engine), id).await {
-        let name = process.confinement.name.as_deref().unwrap_or(id);
-        job.finish(FactBody::Log(pds_log::read(&format!("of the container {name}"), &bytes)));
+    if let Some((bytes, cut)) = engine::log(&options.sockets(engine), id).await {
+        let name = format!("of the container {}", process.confinement.name.as_deref().unwrap_or(id));
+        pds_log::note_read(net, job, &name, &bytes);
+        if cut {
+            let why = format!("the log {name}: of its last lines only the newest were read; they are very long");
+            net.not_measured(ProbeName::PdsLog, &why, "a look at the older lines of the log itself");
+        }
     }
 }
 
@@ -206,6 +210,10 @@ pub async fn survey(net: &Net, options: &InsideOptions) -> Survey {
         survey.own_addresses = network.addresses();
         survey.uplinks = uplinks(&network);
         survey.unreadable = scan.unreadable.clone();
+        if scan.cut_short {
+            let why = "not every process of this machine was looked at: there are too many, or it is busy";
+            net.not_measured(ProbeName::PdsProcess, why, "--pid or --container with the PDS's");
+        }
         (survey.processes, survey.claims) = processes(net, options, &scan).await;
         env_file::examine(net, options.env_file.clone(), options.sudo(), !survey.processes.is_empty()).await;
         let places = survey.places();

@@ -1,18 +1,21 @@
 //! Names: direct questions to one server at a time, and what the system's resolver says.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use dns_lookup::{AddrInfoHints, LookupErrorKind, SockType};
-use hickory_resolver::proto::{
-    op::{Message, ResponseCode},
-    rr::{self, Name, RData, Record, rdata::opt::EdnsOption},
+use hickory_resolver::{
+    config::ResolverConfig,
+    proto::{
+        op::{Message, ResponseCode},
+        rr::{self, Name, RData, Record, rdata::opt::EdnsOption},
+    },
 };
 use tokio::{sync::oneshot, time::timeout};
 
 use crate::{
     dns_fact::{DnsFact, DnsOutcome, DnsPurpose, RecordType, ResolverFact, SystemDnsFact, SystemDnsOutcome},
     fact::{FactBody, FailureKind, ProbeName, Role},
-    failure, limits,
+    failure, files, limits,
     net::Net,
     text::Text,
     wire::dns_message::{self, Reply},
@@ -57,9 +60,9 @@ pub fn configured_resolvers(net: &Net, given: &[SocketAddr]) -> Resolvers {
 }
 
 fn configured() -> (Vec<SocketAddr>, Option<Text>) {
-    let config = match hickory_resolver::system_conf::read_system_conf() {
-        Ok((config, _options)) => config,
-        Err(error) => return (Vec::new(), Some(Text::limited(&error.to_string(), 200))),
+    let config = match system_config() {
+        Ok(config) => config,
+        Err(error) => return (Vec::new(), Some(Text::limited(&error, 200))),
     };
     let mut servers = Vec::new();
     for server in config.name_servers {
@@ -73,6 +76,28 @@ fn configured() -> (Vec<SocketAddr>, Option<Text>) {
     (servers, problem)
 }
 
+/// What resolv.conf(5) is read of. A resolver looks at three servers and a few options.
+const RESOLV_CONF_BYTES: u64 = 64 * 1024;
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// hickory would read the file whole, and wait for a pipe in its place.
+#[cfg(not(target_vendor = "apple"))]
+fn system_config() -> Result<ResolverConfig, String> {
+    let problem = |error: &dyn std::fmt::Display| format!("{RESOLV_CONF}: {error}");
+    let mut bytes = files::beginning(Path::new(RESOLV_CONF), RESOLV_CONF_BYTES).map_err(|error| problem(&error))?;
+    if bytes.len() as u64 == RESOLV_CONF_BYTES {
+        // The last line may have been cut.
+        bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').unwrap_or(0));
+    }
+    let parsed = hickory_resolver::system_conf::parse_resolv_conf(bytes).map_err(|error| problem(&error))?;
+    Ok(parsed.0)
+}
+
+#[cfg(target_vendor = "apple")]
+fn system_config() -> Result<ResolverConfig, String> {
+    hickory_resolver::system_conf::read_system_conf().map(|parsed| parsed.0).map_err(|error| error.to_string())
+}
+
 /// A link-local name server, as routers announce them (RFC 8106), needs its interface, which hickory
 /// drops: `nameserver fe80::1%eth0`.
 fn with_scope(addr: SocketAddr) -> SocketAddr {
@@ -80,7 +105,8 @@ fn with_scope(addr: SocketAddr) -> SocketAddr {
     if !v6.ip().is_unicast_link_local() {
         return addr;
     }
-    let file = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let file = files::beginning(Path::new(RESOLV_CONF), RESOLV_CONF_BYTES).unwrap_or_default();
+    let file = String::from_utf8_lossy(&file);
     let wanted = *v6.ip();
     let interface = file.lines().find_map(|line| {
         let value = line.trim().strip_prefix("nameserver")?.trim();

@@ -81,5 +81,5 @@ pub(crate) fn roots_with(system: &[CertificateDer<'static>], given: &[Certificat
         Arc::new(store)
     };
     let both: Vec<_> = system.iter().chain(given).cloned().collect();
-    Roots { system: store(&both), mozilla: store(given), given: store(given) }
+    Roots { system: store(&both), mozilla: store(given), given: store(given), problems: Vec::new() }
 }

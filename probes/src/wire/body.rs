@@ -1,6 +1,12 @@
 //! Answers over HTTP: the headers that matter and a bounded body.
 
-use std::{collections::BTreeMap, error::Error, future::poll_fn, pin::Pin, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    error::Error,
+    future::poll_fn,
+    pin::Pin,
+    time::Duration,
+};
 
 use hyper::{
     HeaderMap,
@@ -67,6 +73,50 @@ where
             return read;
         }
     }
+}
+
+/// How much of a body that is longer than what is kept is gone through for its end. An engine on the same machine sends that
+/// in a few tenths of a second.
+const GONE_THROUGH: u64 = 64 * 1024 * 1024;
+
+/// The end of a body, at most [`limits::BODY_BYTES`] of it: a log's newest lines come last. `truncated`: the beginning is
+/// missing; a failure: the end is.
+pub(crate) async fn read_end<B>(
+    mut body: B,
+    deadline: Instant,
+    limit: Duration,
+    told: fn(&B::Error) -> Failure,
+) -> Read
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Error,
+{
+    let mut read = Read::default();
+    let mut kept = VecDeque::new();
+    let mut came = 0_u64;
+    read.failure = loop {
+        let next = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
+        let frame = match timeout_at(deadline, next).await {
+            Err(_) => break Some(failure::too_slow(limit, "the body")),
+            Ok(None) => break None,
+            Ok(Some(Err(error))) => break Some(told(&error)),
+            Ok(Some(Ok(frame))) => frame,
+        };
+        let Ok(data) = frame.into_data() else { continue };
+        came = came.saturating_add(data.len() as u64);
+        // Only the end of one piece can be in the end of all.
+        let piece = &data.chunk()[data.len().saturating_sub(limits::BODY_BYTES)..];
+        let over = (kept.len() + piece.len()).saturating_sub(limits::BODY_BYTES);
+        kept.drain(..over.min(kept.len()));
+        kept.extend(piece);
+        if came > GONE_THROUGH {
+            let words = format!("the body is larger than {GONE_THROUGH} bytes");
+            break Some(Failure::new(FailureKind::TooLarge, &words));
+        }
+    };
+    read.truncated = came > kept.len() as u64;
+    read.bytes = kept.into();
+    read
 }
 
 impl Read {
