@@ -9,7 +9,13 @@ use tokio::{
 };
 
 /// The signals that are listened to.
-pub struct Signals(Vec<Signal>);
+pub struct Signals {
+    ends: Vec<Signal>,
+    _survived: Option<Signal>,
+}
+
+/// Its number on Linux but MIPS, on macOS and the BSDs (signal(7)).
+const SIGXFSZ: i32 = 25;
 
 impl Signals {
     /// Listens from now on. A signal that was ignored when the program was started stays ignored (`nohup`; a shell without
@@ -22,15 +28,17 @@ impl Signals {
         let ignored = ignored();
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
         let wanted = kinds.into_iter().filter(|kind| !is_in(ignored, *kind));
-        Ok(Self(wanted.map(signal).collect::<io::Result<_>>()?))
+        let ends = wanted.map(signal).collect::<io::Result<_>>()?;
+        // A file that may not grow as large as the report (RLIMIT_FSIZE, setrlimit(2)) is an error of writing like others.
+        Ok(Self { ends, _survived: signal(SignalKind::from_raw(SIGXFSZ)).ok() })
     }
 
     /// Waits for the next one.
     pub async fn next(&mut self) {
-        if self.0.is_empty() {
+        if self.ends.is_empty() {
             std::future::pending::<()>().await;
         }
-        let all = self.0.iter_mut().map(|signal| Box::pin(signal.recv()));
+        let all = self.ends.iter_mut().map(|signal| Box::pin(signal.recv()));
         futures_util::future::select_all(all).await;
     }
 

@@ -31,6 +31,10 @@ fn main() -> ExitCode {
         return status.into();
     }
     panics::watch();
+    if let Err(why) = own::enough_stack() {
+        render::warn(&why);
+        return Exit::Inconclusive.into();
+    }
     let exit = match panic::catch_unwind(start) {
         Ok(Ok(exit)) => exit,
         Ok(Err((exit, message))) => {

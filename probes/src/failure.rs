@@ -106,15 +106,6 @@ pub fn from_hyper(error: &hyper::Error) -> Failure {
     chain(error, CHAIN).unwrap_or_else(|| Failure::new(FailureKind::Other, &deepest(error)))
 }
 
-/// An error of reqwest.
-pub fn from_reqwest(error: &reqwest::Error) -> Failure {
-    if let Some(found) = chain(error, CHAIN) {
-        return found;
-    }
-    let kind = if error.is_timeout() { FailureKind::Timeout } else { FailureKind::Other };
-    Failure::new(kind, &deepest(error))
-}
-
 /// The first link of the chain of causes that can be told.
 fn chain(error: &(dyn Error + 'static), links: usize) -> Option<Failure> {
     let mut next = Some(error);

@@ -87,13 +87,14 @@ fn pieces(mut file: &File, found: &Metadata, limit: u64, patience: Duration) -> 
     }
     let mut piece = vec![0; PIECE];
     while (bytes.len() as u64) < limit {
-        if !found.is_file() {
-            wait(file, PollFlags::POLLIN, deadline, "nothing came within")?;
-        }
+        // Read first: of a pipe that nobody ever opened for writing poll(2) knows no end.
         match file.read(&mut piece) {
             Ok(0) => break,
             Ok(count) => bytes.extend_from_slice(&piece[..count]),
-            Err(error) if is_for_the_moment(&error) && Instant::now() < deadline => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                wait(file, PollFlags::POLLIN, deadline, "nothing came within")?;
+            }
             Err(error) => return Err(error),
         }
     }

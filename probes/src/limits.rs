@@ -44,6 +44,25 @@ pub const FETCH: Duration = Duration::from_secs(9);
 /// about 4 KiB; the PDS itself reads client metadata up to 512 KiB.
 pub const BODY_BYTES: usize = 512 * 1024;
 
+/// The most bytes that may come in the course of one exchange, as the protocol has them: four times the largest body that is
+/// read. What exceeds that is no answer: interim answers without end (RFC 9110, section 15.2, sets no limit), frames of
+/// HTTP/2 that carry nothing, chunks of one byte. Each costs time to read, and would keep a processor busy.
+pub const EXCHANGE_BYTES: u64 = 4 * BODY_BYTES as u64;
+
+/// The most bytes that a server may send in a TLS handshake: rustls takes certificates up to 64 KiB, and a certificate
+/// authority's longest chain has 10.
+pub const HANDSHAKE_BYTES: u64 = 256 * 1024;
+
+/// The most bytes that may come over one connection, encrypted: several exchanges follow each other on it.
+pub const CONNECTION_BYTES: u64 = 6 * EXCHANGE_BYTES;
+
+/// How many bodies of more than [`SMALL_BODY`] are read at once. A PDS with many addresses, handles and documents could
+/// send a hundred of the largest at the same time.
+pub const LARGE_BODIES: usize = 8;
+
+/// What counts as small: eight times the largest document that is known, OAuth metadata.
+pub const SMALL_BODY: usize = 32 * 1024;
+
 /// The most bytes of response headers that are read.
 pub const HEADER_BYTES: usize = 64 * 1024;
 

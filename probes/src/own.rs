@@ -11,6 +11,23 @@ const FILES: u64 = 16;
 /// The least room for addresses: the program itself, its threads' stacks, and what a run may hold.
 const ADDRESSES: u64 = 192 * 1024 * 1024;
 
+/// The least stack of the first thread. An unoptimised build takes 100 KiB to read its command line.
+const STACK: u64 = 512 * 1024;
+
+/// Is there enough of a stack to go any further?
+///
+/// # Errors
+///
+/// What is missing, and how it is given.
+pub fn enough_stack() -> Result<(), String> {
+    let stack = getrlimit(Resource::RLIMIT_STACK).map_or(u64::MAX, |(soft, _)| soft);
+    if stack < STACK {
+        let words = "this machine cannot measure: this process may have a stack of";
+        return Err(format!("{words} {} KiB, and needs at least {} KiB: ulimit -s 8192", stack >> 10, STACK >> 10));
+    }
+    Ok(())
+}
+
 /// Is there enough to begin with?
 ///
 /// # Errors

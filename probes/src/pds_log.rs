@@ -203,15 +203,17 @@ pub fn demultiplexed_end(raw: &[u8]) -> Vec<u8> {
     // A head comes at least as often as this (Docker splits lines at 16 KiB, `moby`, logger/copier.go).
     const APART: usize = 64 * 1024;
     let leads_to_the_end = |mut rest: &[u8]| {
+        let mut pieces = 0;
         while let Some((head, after)) = rest.split_first_chunk::<8>() {
             let [0..=2, 0, 0, 0, a, b, c, d] = *head else { return false };
             match after.get(u32::from_be_bytes([a, b, c, d]) as usize..) {
                 Some(next) => rest = next,
-                // The last piece may be cut.
-                None => return true,
+                // The last piece may be cut; one alone may be anything.
+                None => return pieces > 1,
             }
+            pieces += 1;
         }
-        true
+        pieces > 0 && rest.is_empty()
     };
     let start = (0..raw.len().min(APART)).find(|at| raw[*at] <= 2 && raw.len() - at >= 8 && leads_to_the_end(&raw[*at..]));
     let mut lines = start.map_or_else(|| raw.to_vec(), |at| demultiplexed(&raw[at..]));

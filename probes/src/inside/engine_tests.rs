@@ -130,9 +130,33 @@ async fn the_end_of_a_containers_log() {
         assert_eq!(path, "/containers/pds/logs?stdout=1&stderr=1&tail=100");
         whole.clone()
     });
-    let bytes = log(&sockets, "pds").await.expect("a log");
+    let (bytes, cut) = log(&sockets, "pds").await.expect("a log");
+    assert!(!cut);
     let fact = pds_log::read("x", &bytes);
     assert_eq!(fact.errors[0].host.as_deref(), Some("app.example"));
     assert!(!format!("{fact:?}").contains("topsecret"));
     assert!(log(&sockets, "../images").await.is_none());
+}
+
+/// Lines so long that not all that were asked for are kept: the newest are, and it is said.
+#[tokio::test]
+async fn of_very_long_lines_the_newest_are_kept() {
+    let mut body = Vec::new();
+    for n in 0..100 {
+        let stack = "x".repeat(9_000);
+        let line = format!(
+            "{{\"time\":{n},\"name\":\"pds:oauth\",\"err\":{{\"message\":\"for \\\"https://app{n}.example/\\\": ETIMEDOUT\",\"stack\":\"{stack}\"}}}}\n"
+        );
+        body.extend([1, 0, 0, 0]);
+        body.extend(u32::try_from(line.len()).expect("short").to_be_bytes());
+        body.extend(line.as_bytes());
+    }
+    let whole = [b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), body].concat();
+    let (_folder, sockets) = engine(move |_| whole.clone());
+    let (bytes, cut) = log(&sockets, "pds").await.expect("a log");
+    let fact = pds_log::read("x", &bytes);
+    assert!(cut);
+    assert_eq!(fact.errors[0].host.as_deref(), Some("app99.example"));
+    assert!((50..64).contains(&fact.lines), "{} {}", fact.lines, fact.other_lines);
+    assert_eq!(fact.other_lines, 0);
 }

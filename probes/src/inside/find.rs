@@ -82,7 +82,9 @@ pub(super) fn scan() -> Scan {
     let mut found: Vec<(Candidate, Rank)> = Vec::new();
     let own = std::process::id();
     let started = Instant::now();
-    for pid in pids() {
+    let all = pids();
+    scan.cut_short = all.len() == PROCESSES;
+    for pid in all {
         // A machine with so many processes that this takes seconds is no place to be thorough.
         if started.elapsed().as_secs() >= 2 {
             scan.cut_short = true;

@@ -1,12 +1,30 @@
-//! A document over a connection of its own, as an ordinary client gets it (reqwest), pinned to one address.
+//! A document over a connection of its own, as an ordinary client gets it: HTTP/2 where the server has it. Pinned to one
+//! address.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
-use reqwest::{Client, RequestBuilder, Response, Url, header, redirect::Policy};
-use tokio::time::{Instant, timeout_at};
+use http_body_util::Full;
+use hyper::{
+    Method, Uri,
+    body::{Bytes, Incoming},
+    client::conn::{http1, http2},
+    header::{self, HeaderName},
+    http::response::Parts,
+    rt::Executor,
+};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    task::AbortHandle,
+    time::{Instant, timeout_at},
+};
+use tokio_rustls::TlsConnector;
+use url::Url;
 
 use crate::{
     fact::{FactBody, Failure, FailureKind, ProbeName, Role},
@@ -14,8 +32,15 @@ use crate::{
     http_fact::{HttpFact, HttpPurpose},
     limits,
     net::Net,
-    outside::http::{blank, fill_body, fill_head, retry_after},
-    wire::{body, trust_all},
+    outside::{
+        http::{HEADER_FIELDS, authority, blank, fill_body, fill_head, retry_after},
+        tcp,
+    },
+    wire::{
+        body,
+        tap::{Seen, Tap},
+        trust_all,
+    },
 };
 
 /// What to fetch.
@@ -80,34 +105,97 @@ pub(crate) fn host_of(url: &str) -> String {
 
 async fn fetch(net: &Net, request: &Request<'_>, service: Option<&str>, fact: &mut HttpFact) {
     let deadline = Instant::now() + request.limit;
-    let prepared = pinned(net, request.url, request.addr).map(|(client, url)| match service {
-        Some(service) => client.get(url).header("atproto-proxy", service),
-        None => client.get(url),
-    });
     let (sent, before) = (SystemTime::now(), Instant::now());
-    let response = match prepared {
-        Ok(ready) => send(ready, deadline, request.limit).await,
-        Err(failure) => Err(failure),
-    };
-    match response {
+    let mut message = Message::new(Method::GET, request.url, request.addr);
+    message.fields.push((header::ACCEPT, "*/*"));
+    message.fields.extend(service.map(|service| (HeaderName::from_static("atproto-proxy"), service)));
+    match send(net, &message, deadline, request.limit).await {
         Err(failure) => fact.failure = Some(failure),
-        Ok(response) => {
-            let status = response.status().as_u16();
-            let headers = response.headers().clone();
+        Ok(answer) => {
             // Of the round trips of a new connection (TCP, TLS, HTTP) the last one is the exchange.
             let took = before.elapsed();
-            fill_head(fact, status, &headers, sent + took * 2 / 3, took / 3);
-            let incoming = reqwest::Body::from(response);
-            let read = body::read(incoming, deadline, request.limit, failure::from_reqwest).await;
-            fill_body(fact, &headers, read);
+            fill_head(fact, answer.head.status.as_u16(), &answer.head.headers, sent + took * 2 / 3, took / 3);
+            let (head, read) = answer.read(deadline, request.limit).await;
+            fill_body(fact, &head.headers, read);
         }
     }
 }
 
-/// A client for one request to one address.
-pub(crate) fn pinned(net: &Net, url: &str, addr: IpAddr) -> Result<(Client, Url), Failure> {
+/// One request to one address.
+pub(crate) struct Message<'a> {
+    method: Method,
+    url: &'a str,
+    addr: IpAddr,
+    /// Header fields beside those of every request.
+    pub(crate) fields: Vec<(HeaderName, &'a str)>,
+    pub(crate) body: String,
+}
+
+impl<'a> Message<'a> {
+    pub(crate) fn new(method: Method, url: &'a str, addr: IpAddr) -> Self {
+        Self { method, url, addr, fields: Vec::new(), body: String::new() }
+    }
+}
+
+/// An answer whose head has come. Its connection is gone with it.
+pub(crate) struct Answer {
+    pub(crate) head: Parts,
+    body: Incoming,
+    seen: Seen,
+    _tasks: Tasks,
+}
+
+impl Answer {
+    /// Reads the rest.
+    pub(crate) async fn read(self, deadline: Instant, limit: Duration) -> (Parts, body::Read) {
+        let mut read = body::read(self.body, deadline, limit, failure::from_hyper).await;
+        read.failure = read.failure.map(|failure| self.seen.named(failure));
+        (self.head, read)
+    }
+}
+
+/// The tasks that move the bytes of a connection; gone with it.
+#[derive(Clone, Default)]
+struct Tasks(Arc<Running>);
+
+#[derive(Default)]
+struct Running(Mutex<Vec<AbortHandle>>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        for task in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            task.abort();
+        }
+    }
+}
+
+/// Holds no `Tasks` itself: a task must not keep alive what ends it.
+#[derive(Clone)]
+struct Spawner(std::sync::Weak<Running>);
+
+impl<F> Executor<F> for Spawner
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, task: F) {
+        let Some(running) = self.0.upgrade() else { return };
+        let handle = tokio::spawn(task).abort_handle();
+        running.0.lock().unwrap_or_else(PoisonError::into_inner).push(handle);
+    }
+}
+
+/// [`limits::HEADER_BYTES`] as HTTP/2 counts them.
+const HEADER_LIST: u32 = 64 * 1024;
+
+/// What a server may send over HTTP/2 before we read it. The usual 5 MiB per connection would add up;
+/// documents are a few KiB.
+const WINDOW: u32 = 256 * 1024;
+
+/// Host and port, if this is an address that is fetched.
+fn target(message: &Message<'_>) -> Result<(Url, String, u16), Failure> {
     let refuse = |words: &str| Failure::new(FailureKind::Other, words);
-    let url = Url::parse(url).map_err(|error| refuse(&format!("not a URL: {error}")))?;
+    let url = Url::parse(message.url).map_err(|error| refuse(&format!("not a URL: {error}")))?;
     if !matches!(url.scheme(), "https" | "http") {
         return Err(refuse("neither https nor http"));
     }
@@ -115,48 +203,104 @@ pub(crate) fn pinned(net: &Net, url: &str, addr: IpAddr) -> Result<(Client, Url)
     if !url.username().is_empty() || url.password().is_some() {
         return Err(refuse("a URL with credentials is not fetched"));
     }
-    let host = url.host_str().unwrap_or_default();
-    if let Ok(literal) = host.trim_matches(['[', ']']).parse::<IpAddr>()
-        && literal != addr
-    {
-        // reqwest would connect to what stands in the URL, and the fact would name the wrong address.
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    if host.parse::<IpAddr>().is_ok_and(|literal| literal != message.addr) {
         return Err(refuse("the URL names another address"));
     }
-    let (tls, _) = trust_all::config(&["h2", "http/1.1"]).map_err(|error| failure::from_rustls(&error))?;
-    let client = Client::builder()
-        .resolve(host, SocketAddr::new(addr, 0))
-        .no_proxy()
-        .redirect(Policy::none())
-        .retry(reqwest::retry::never())
-        .pool_max_idle_per_host(0)
-        .connect_timeout(limits::TCP_CONNECT + limits::TLS_HANDSHAKE)
-        .http2_max_header_list_size(HEADER_LIST)
-        .http2_initial_stream_window_size(WINDOW)
-        .http2_initial_connection_window_size(WINDOW)
-        .tls_backend_preconfigured(tls)
-        .referer(false)
-        .user_agent(net.user_agent())
-        .build()
-        .map_err(|error| failure::from_reqwest(&error))?;
-    Ok((client, url))
+    let port = url.port_or_known_default().ok_or_else(|| refuse("a URL without a port"))?;
+    Ok((url, host, port))
 }
 
-/// [`limits::HEADER_BYTES`] as HTTP/2 counts them; over HTTP/1.1 hyper stops at about 400 KiB by itself.
-const HEADER_LIST: u32 = 64 * 1024;
-
-/// What a server may send over HTTP/2 before we read it. The usual 5 MiB per connection would add up;
-/// documents are a few KiB.
-const WINDOW: u32 = 256 * 1024;
-
-/// Sends a request and waits for the head of the answer.
-pub(crate) async fn send(request: RequestBuilder, deadline: Instant, limit: Duration) -> Result<Response, Failure> {
-    // What is compressed could be a bomb, and nothing asked for here is large.
-    let request = request.header(header::ACCEPT_ENCODING, "identity");
-    match timeout_at(deadline, request.send()).await {
+/// Connects, sends, and waits for the head of the answer.
+pub(crate) async fn send(
+    net: &Net,
+    message: &Message<'_>,
+    deadline: Instant,
+    limit: Duration,
+) -> Result<Answer, Failure> {
+    match timeout_at(deadline, sent(net, message, limit)).await {
         Err(_) => Err(failure::timeout(limit, "the answer")),
-        Ok(Err(error)) => Err(failure::from_reqwest(&error)),
-        Ok(Ok(response)) => Ok(response),
+        Ok(done) => done,
     }
+}
+
+async fn sent(net: &Net, message: &Message<'_>, limit: Duration) -> Result<Answer, Failure> {
+    let (url, host, port) = target(message)?;
+    // The limit on all of it is kept outside.
+    let stream = tcp::connect_within(message.addr, port, limit).await?;
+    if url.scheme() == "http" {
+        return exchange(net, message, &url, stream, false).await;
+    }
+    let (config, _) = trust_all::config(&["h2", "http/1.1"]).map_err(|error| failure::from_rustls(&error))?;
+    let name = ServerName::try_from(host)
+        .map_err(|_| Failure::new(FailureKind::Other, "this name cannot be a TLS server name"))?;
+    let seen = stream.seen();
+    seen.allow(limits::HANDSHAKE_BYTES);
+    let shaken = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+    let stream = shaken.map_err(|error| seen.named(failure::from_io(&error)))?;
+    seen.allow(limits::CONNECTION_BYTES);
+    let second = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    exchange(net, message, &url, stream, second).await
+}
+
+/// Over HTTP/2 if `second`.
+async fn exchange(
+    net: &Net,
+    message: &Message<'_>,
+    url: &Url,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    second: bool,
+) -> Result<Answer, Failure> {
+    let (stream, seen) = Tap::new(stream);
+    seen.allow(limits::EXCHANGE_BYTES);
+    let told = |error: hyper::Error| seen.named(failure::from_hyper(&error));
+    let other = |words: String| Failure::new(FailureKind::Other, &words);
+    let tls = url.scheme() == "https";
+    let host = url.host_str().unwrap_or_default();
+    let authority = authority(host, url.port_or_known_default().unwrap_or_default(), tls);
+    let path = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
+    // HTTP/1.1 has the host in a field of its own (RFC 9112, section 3.2), HTTP/2 in the address (RFC 9113, section 8.3.1).
+    let uri = if second { format!("{}://{authority}{path}", url.scheme()) } else { path };
+    let uri: Uri = uri.parse().map_err(|error| other(format!("{error}")))?;
+    let mut request = hyper::Request::builder().method(message.method.clone()).uri(uri);
+    if !second {
+        request = request.header(header::HOST, authority);
+    }
+    request = request
+        .header(header::USER_AGENT, net.user_agent())
+        // What is compressed could be a bomb, and nothing asked for here is large.
+        .header(header::ACCEPT_ENCODING, "identity");
+    for (name, value) in &message.fields {
+        request = request.header(name, *value);
+    }
+    let request = request.body(Full::new(Bytes::from(message.body.clone()))).map_err(|it| other(it.to_string()))?;
+    let tasks = Tasks::default();
+    let spawner = Spawner(Arc::downgrade(&tasks.0));
+    // Errors of the connection reach whoever waits for the answer; there is nobody else to tell.
+    let response = if second {
+        let (mut sender, connection) = http2::Builder::new(spawner.clone())
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
+            .max_header_list_size(HEADER_LIST)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(told)?;
+        spawner.execute(async move { drop(connection.await) });
+        sender.ready().await.map_err(told)?;
+        sender.send_request(request).await
+    } else {
+        let (mut sender, connection) = http1::Builder::new()
+            .max_buf_size(limits::HEADER_BYTES)
+            .max_headers(HEADER_FIELDS)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(told)?;
+        spawner.execute(async move { drop(connection.await) });
+        sender.ready().await.map_err(told)?;
+        sender.send_request(request).await
+    };
+    let (head, body) = response.map_err(told)?.into_parts();
+    Ok(Answer { head, body, seen, _tasks: tasks })
 }
 
 #[cfg(test)]

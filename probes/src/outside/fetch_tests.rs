@@ -138,6 +138,96 @@ async fn hostile_documents() {
     assert_eq!((fact.status, fact.headers["location"].as_str()), (Some(302), "/client.json"));
 }
 
+/// One frame of HTTP/2 (RFC 9113, section 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// Speaks HTTP/2 as far as it must, sends `first`, and then `piece` for ever.
+async fn flooding(first: Vec<u8>, piece: Vec<u8>) -> SocketAddr {
+    let leaf = Ca::root("root").leaf(&["app.example"], |_| {});
+    alpn_server(&leaf, vec![], &["h2"], move |mut stream| {
+        let (first, many) = (first.clone(), piece.repeat(1 + 16_384 / piece.len()));
+        async move {
+            write_all(&mut stream, &[frame(4, 0, 0, &[]), frame(4, 1, 0, &[]), first].concat()).await;
+            while tokio::io::AsyncWriteExt::write_all(&mut stream, &many).await.is_ok() {}
+        }
+    })
+    .await
+}
+
+/// What carries nothing and never ends is given up long before the time is up, in little time of the processor.
+#[tokio::test]
+async fn floods() {
+    const STATUS_200: &[u8] = &[0x88];
+    let head = || frame(1, 4, 1, STATUS_200);
+    let field = [&[0, 3][..], b"x-a", &[100], &[b'b'; 100]].concat();
+    let early = [&[0, 7][..], b":status", &[3], b"103"].concat();
+    let cases = [
+        ("SETTINGS", vec![], frame(4, 0, 0, &[0, 3, 0, 0, 0, 100])),
+        ("PING", vec![], frame(6, 0, 0, b"12345678")),
+        ("empty DATA", head(), frame(0, 0, 1, &[])),
+        ("one byte of DATA", head(), frame(0, 0, 1, b" ")),
+        ("padding", head(), frame(0, 8, 1, &[4, 0, 0, 0, 0])),
+        ("CONTINUATION", frame(1, 0, 1, STATUS_200), frame(9, 0, 1, &field)),
+        ("empty CONTINUATION", frame(1, 0, 1, STATUS_200), frame(9, 0, 1, &[])),
+        ("early hints", vec![], frame(1, 4, 1, &early)),
+        ("WINDOW_UPDATE", vec![], frame(8, 0, 0, &[0, 0, 0, 1])),
+        ("PRIORITY", vec![], frame(2, 0, 3, &[0, 0, 0, 0, 16])),
+        ("unknown", vec![], frame(0xfa, 0, 0, &[b'x'; 100])),
+    ];
+    let limit = Duration::from_secs(30);
+    for (name, first, piece) in cases {
+        let began = Instant::now();
+        let fact = secure(flooding(first, piece).await, limit).await;
+        assert!(fact.failure.is_some() && kind(&fact) != Some(FailureKind::Timeout), "{name}: {fact:?}");
+        assert!(began.elapsed() < limit / 2, "{name}: {:?}", began.elapsed());
+    }
+    // An interim answer is no answer (RFC 9110, section 15.2).
+    let interim = serve(|mut stream| async move {
+        read_head(&mut stream).await;
+        let many = "HTTP/1.1 100 Continue\r\n\r\n".repeat(1_000);
+        while tokio::io::AsyncWriteExt::write_all(&mut stream, many.as_bytes()).await.is_ok() {}
+    })
+    .await;
+    let fact = plain(interim, limit).await;
+    assert_eq!((kind(&fact), fact.status), (Some(FailureKind::Flood), None));
+    let chunks = serve(|mut stream| async move {
+        read_head(&mut stream).await;
+        write_all(&mut stream, b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await;
+        let many = "1\r\n \r\n".repeat(1_000);
+        while tokio::io::AsyncWriteExt::write_all(&mut stream, many.as_bytes()).await.is_ok() {}
+    })
+    .await;
+    assert_eq!(kind(&plain(chunks, limit).await), Some(FailureKind::Flood));
+}
+
+/// More large bodies than are read at once, all held open: none is lost that ends in time, and small ones do not wait.
+#[tokio::test]
+async fn large_bodies_take_turns() {
+    let large = serve(|mut stream| async move {
+        read_head(&mut stream).await;
+        let length = limits::BODY_BYTES - 10;
+        write_all(&mut stream, format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n").as_bytes()).await;
+        write_all(&mut stream, &vec![b' '; length - 1]).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        write_all(&mut stream, b" ").await;
+    })
+    .await;
+    let small = raw_server("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
+    let limit = Duration::from_secs(20);
+    let all = futures_util::future::join_all((0..2 * limits::LARGE_BODIES).map(|_| plain(large, limit)));
+    let (facts, small) = tokio::join!(all, async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        plain(small, Duration::from_millis(200)).await
+    });
+    assert_eq!(kind(&small), None);
+    for fact in facts {
+        assert_eq!(kind(&fact), None, "{fact:?}");
+    }
+}
+
 #[tokio::test]
 async fn failures_below_http() {
     assert_eq!(kind(&plain(refused_port().await, LIMIT).await), Some(FailureKind::Refused));

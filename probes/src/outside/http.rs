@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// The most header fields of an answer; a PDS behind a content network sends about 30.
-const HEADER_FIELDS: usize = 200;
+pub(crate) const HEADER_FIELDS: usize = 200;
 
 /// An open connection on which requests follow each other.
 pub struct Line {
@@ -134,7 +134,7 @@ impl Line {
             fact.failure = Some(Failure::new(FailureKind::Closed, words));
             return fact;
         }
-        self.seen.reset();
+        self.seen.allow(limits::EXCHANGE_BYTES);
         let sent = SystemTime::now();
         let before = Instant::now();
         match timeout_at(deadline, self.send(path)).await {
@@ -144,7 +144,8 @@ impl Line {
             Ok(Ok(response)) => {
                 let (head, incoming) = response.into_parts();
                 fill_head(&mut fact, head.status.as_u16(), &head.headers, sent, before.elapsed());
-                let read = body::read(incoming, deadline, limit, failure::from_hyper).await;
+                let mut read = body::read(incoming, deadline, limit, failure::from_hyper).await;
+                read.failure = read.failure.map(|failure| self.seen.named(failure));
                 fill_body(&mut fact, &head.headers, read);
             }
         }
@@ -168,6 +169,7 @@ impl Line {
 
     /// Says what came instead of HTTP.
     fn named(&self, failure: Failure) -> Failure {
+        let failure = self.seen.named(failure);
         if failure.kind != FailureKind::NotHttp {
             return failure;
         }
@@ -268,7 +270,7 @@ pub(crate) fn fill_body(fact: &mut HttpFact, headers: &hyper::HeaderMap, read: b
 }
 
 /// Host and port as they stand in an address: IPv6 in brackets (RFC 3986, section 3.2.2), the usual port left out.
-fn authority(host: &str, port: u16, tls: bool) -> String {
+pub(crate) fn authority(host: &str, port: u16, tls: bool) -> String {
     let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() };
     let usual = if tls { 443 } else { 80 };
     if port == usual { host } else { format!("{host}:{port}") }

@@ -2,16 +2,16 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use reqwest::{Response, header};
+use hyper::{Method, header};
 use serde_json::Value;
 use tokio::time::Instant;
 use url::form_urlencoded;
 
 use crate::{
     fact::{FactBody, Failure, ProbeName, Role},
-    failure, limits,
+    limits,
     net::Net,
-    outside::fetch,
+    outside::fetch::{self, Answer, Message},
     par_fact::{PAR_HEADERS, ParArm, ParFact},
     text::Text,
     wire::{body, json},
@@ -67,9 +67,9 @@ pub(crate) async fn par_within(net: &Net, request: &ParRequest, limit: Duration)
         let mut retry_after = None;
         match send(net, request, deadline, limit).await {
             Err(failure) => fact.failure = Some(failure),
-            Ok(response) => {
-                retry_after = body::header(response.headers(), "retry-after").map(str::to_owned);
-                read(response, deadline, limit, &mut fact).await;
+            Ok(answer) => {
+                retry_after = body::header(&answer.head.headers, "retry-after").map(str::to_owned);
+                read(answer, deadline, limit, &mut fact).await;
             }
         }
         let again = first && job.is_to_repeat(request.role, &host, fact.status, retry_after.as_deref());
@@ -104,31 +104,29 @@ fn blank(request: &ParRequest) -> ParFact {
     }
 }
 
-async fn send(net: &Net, request: &ParRequest, deadline: Instant, limit: Duration) -> Result<Response, Failure> {
-    let (client, url) = fetch::pinned(net, &request.endpoint, request.addr)?;
-    let form = form_urlencoded::Serializer::new(String::new())
+async fn send(net: &Net, request: &ParRequest, deadline: Instant, limit: Duration) -> Result<Answer, Failure> {
+    let mut message = Message::new(Method::POST, &request.endpoint, request.addr);
+    message.fields.push((header::CONTENT_TYPE, "application/x-www-form-urlencoded"));
+    message.fields.push((header::ACCEPT, "application/json"));
+    message.body = form_urlencoded::Serializer::new(String::new())
         .append_pair("client_id", &request.client_id)
         .append_pair("response_type", "code")
         .append_pair("redirect_uri", &request.redirect_uri)
         .append_pair("scope", &request.scope)
         .finish();
-    let post = client
-        .post(url)
-        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-        .header(header::ACCEPT, "application/json")
-        .body(form);
-    fetch::send(post, deadline, limit).await
+    fetch::send(net, &message, deadline, limit).await
 }
 
-async fn read(response: Response, deadline: Instant, limit: Duration, fact: &mut ParFact) {
-    fact.status = Some(response.status().as_u16());
-    fact.content_type = response.headers().get(header::CONTENT_TYPE).map(|value| Text::from_bytes(value.as_bytes()));
-    fact.headers = body::kept_headers(response.headers());
+async fn read(answer: Answer, deadline: Instant, limit: Duration, fact: &mut ParFact) {
+    let head = &answer.head;
+    fact.status = Some(head.status.as_u16());
+    fact.content_type = head.headers.get(header::CONTENT_TYPE).map(|value| Text::from_bytes(value.as_bytes()));
+    fact.headers = body::kept_headers(&head.headers);
     fact.headers.retain(|name, _| PAR_HEADERS.contains(&name.as_str()));
-    let success = response.status().is_success();
-    let read = body::read(reqwest::Body::from(response), deadline, limit, failure::from_reqwest).await;
-    fact.failure = read.failure;
+    let success = head.status.is_success();
+    let (_, read) = answer.read(deadline, limit).await;
     judge(&read.bytes, success, fact);
+    fact.failure = read.failure;
 }
 
 /// Reads the answer: `error` and `error_description` (RFC 6749, section 5.2), or XRPC's `error` and `message`.

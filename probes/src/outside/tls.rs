@@ -91,6 +91,7 @@ async fn shake(
         }
     };
     let seen = stream.seen();
+    seen.allow(limits::HANDSHAKE_BYTES);
     let result = timeout(limit, TlsConnector::from(Arc::new(config)).connect(name.clone(), stream)).await;
     fact.received = Some(seen.bytes());
     fact.certificate = certificate::judge(&recorder.take(), &name, net.roots(), now());
@@ -107,6 +108,7 @@ async fn shake(
             None
         }
         Ok(Ok(stream)) => {
+            seen.allow(limits::CONNECTION_BYTES);
             let (_, session) = stream.get_ref();
             fact.version = session.protocol_version().map(|version| Text::limited(&format!("{version:?}"), 40));
             fact.alpn = session.alpn_protocol().map(Text::from_bytes);
@@ -116,7 +118,7 @@ async fn shake(
 }
 
 fn told(error: &io::Error, seen: &Seen) -> Failure {
-    let failure = failure::from_io(error);
+    let failure = seen.named(failure::from_io(error));
     match failure.kind {
         FailureKind::Closed => Failure::new(FailureKind::Closed, "the connection was closed during the TLS handshake"),
         FailureKind::NotTls => {

@@ -12,7 +12,10 @@ use hyper::{
     HeaderMap,
     body::{Body, Buf, Bytes},
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::{Instant, timeout_at},
+};
 
 use crate::{
     document,
@@ -38,7 +41,12 @@ pub(crate) struct Read {
     pub(crate) truncated: bool,
     /// Why it is not complete.
     pub(crate) failure: Option<Failure>,
+    /// The place of a large one among those that are read at once: free again when it was judged.
+    place: Option<SemaphorePermit<'static>>,
 }
+
+/// The places of large bodies.
+static PLACES: Semaphore = Semaphore::const_new(limits::LARGE_BODIES);
 
 /// Reads a body until its end, [`limits::BODY_BYTES`] or `deadline`. What is not read is never taken
 /// from the connection.
@@ -64,6 +72,17 @@ where
         };
         // Trailers mean nothing to anyone here.
         let Ok(data) = frame.into_data() else { continue };
+        if read.place.is_none() && read.bytes.len() + data.len() > limits::SMALL_BODY {
+            // Nothing more is taken from the connection until there is room.
+            match timeout_at(deadline, PLACES.acquire()).await {
+                Ok(place) => read.place = place.ok(),
+                Err(_) => {
+                    let words = "large, and others as large were being read until the time was up";
+                    read.failure = Some(Failure::new(FailureKind::TooLarge, words));
+                    return read;
+                }
+            }
+        }
         let room = limits::BODY_BYTES - read.bytes.len();
         read.bytes.extend_from_slice(&data.chunk()[..data.len().min(room)]);
         if data.len() > room {
