@@ -2,7 +2,7 @@
 
 use pdsdoctor_probes::{
     fact::ProbeName,
-    inside::{self, Claim, InsideOptions, PdsProcess, Survey},
+    inside::{self, InsideOptions, PdsProcess, Survey},
     process_fact::{FoundBy, NodeArm, ProcessFact},
 };
 
@@ -47,20 +47,12 @@ pub(super) async fn examine(context: &Context, survey: &Survey, how: &InsideOpti
 /// somebody else's program, and take what it says for the PDS's.
 fn the_one<'a>(context: &Context, survey: &'a Survey) -> Result<&'a PdsProcess, (String, String)> {
     let host = context.found().target.host.clone();
-    chosen(host.as_deref(), &ours(context, survey), &survey.processes, &survey.claims)
-}
-
-fn chosen<'a>(
-    host: Option<&str>,
-    ours: &[&'a PdsProcess],
-    all: &[PdsProcess],
-    claims: &[Claim],
-) -> Result<&'a PdsProcess, (String, String)> {
+    let ours = ours(context, survey);
     let name_it = "--pid N or --container NAME, to name the one that is meant";
-    let is_host = |name: Option<&str>| host.is_some() && name == host;
+    let is_host = |name: Option<&str>| host.is_some() && name == host.as_deref();
     let mut words: Vec<String> = ours.iter().map(|process| process.words()).collect();
-    words.extend(claims.iter().filter(|claim| is_host(Some(&claim.hostname))).map(|claim| claim.words.clone()));
-    let Some(process) = ours.first() else {
+    words.extend(survey.claims.iter().filter(|claim| is_host(Some(&claim.hostname))).map(|claim| claim.words.clone()));
+    let Some(process) = ours.first().copied() else {
         if words.is_empty() {
             let needs = "the PDS on this machine: --pid or --container";
             return Err(("no process of the PDS was found".to_owned(), needs.to_owned()));
@@ -77,17 +69,19 @@ fn chosen<'a>(
         let why = format!("{} does not say that it is this PDS", process.words());
         return Err((why, format!("--pid {}, if it is", process.fact.pid)));
     }
-    // One that tells no name may be this PDS as well, by a file of settings that it reads itself. An engine's word is more.
-    let unnamed = all.iter().find(|other| other.fact.hostname.is_none());
-    if let Some(other) = unnamed.filter(|_| !process.is_vouched()) {
-        let why = format!("which is the PDS is not clear: {}, {}", process.words(), other.words());
-        return Err((why, name_it.to_owned()));
+    // An engine's word is more than what follows.
+    if process.is_vouched() {
+        return Ok(process);
     }
-    match process.port_of_another() {
-        Some(why) if !process.is_vouched() => {
-            Err((format!("{}: {why}", process.words()), format!("--pid {}, if it is the PDS", process.fact.pid)))
+    if let Some(why) = process.port_of_another() {
+        return Err((format!("{}: {why}", process.words()), format!("--pid {}, if it is the PDS", process.fact.pid)));
+    }
+    // One that tells no name may be this PDS as well, by a file of settings that it reads itself.
+    match survey.unnamed.iter().find(|(pid, _)| *pid != process.fact.pid) {
+        Some((_, other)) => {
+            Err((format!("which is the PDS is not clear: {}, {other}", process.words()), name_it.to_owned()))
         }
-        _ => Ok(process),
+        None => Ok(process),
     }
 }
 

@@ -156,6 +156,15 @@ fn said(host: &Text, losers: &[u32], winner: Option<&str>, elsewhere: &[&Named])
     (why, format!("{pids}, or --container NAME: the one that is meant"))
 }
 
+/// Candidates that tell no host name, examined or not, but those of an owner whose other process does.
+pub(super) fn unnamed(candidates: &[Candidate], taken: &[PdsProcess]) -> Vec<(u32, String)> {
+    let named = taken.iter().filter(|process| process.fact.hostname.is_some());
+    let owners: BTreeSet<Owner> = named.map(|process| Owner::of(process.fact.pid)).collect();
+    let without = candidates.iter().filter(|candidate| candidate.hostname.is_none()).map(|candidate| candidate.pid);
+    let others = without.filter(|pid| !owners.contains(&Owner::of(*pid)));
+    others.take(NAMED).map(|pid| (pid, words(pid))).collect()
+}
+
 /// Who holds the port that the process says is its own, if that is of another owner: then it is not what answers there.
 pub(super) fn port_of_another(process: &PdsProcess) -> Option<String> {
     if process.fact.found != FoundBy::Scan {

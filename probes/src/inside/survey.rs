@@ -121,6 +121,8 @@ pub struct Survey {
     pub own_addresses: Vec<IpAddr>,
     /// Processes that say which PDS they are, and are not taken for it.
     pub claims: Vec<Claim>,
+    /// Processes that may be PDSes and tell no host name, of other owners than those that do: number and words.
+    pub unnamed: Vec<(u32, String)>,
     /// JavaScript processes of other users, whose environment may not be read: one may be the PDS.
     pub unreadable: Vec<u32>,
     /// Interfaces on which a router may advertise, with their numbers.
@@ -215,6 +217,7 @@ pub async fn survey(net: &Net, options: &InsideOptions) -> Survey {
             net.not_measured(ProbeName::PdsProcess, why, "--pid or --container with the PDS's");
         }
         (survey.processes, survey.claims) = processes(net, options, &scan).await;
+        survey.unnamed = claims::unnamed(&scan.candidates, &survey.processes);
         env_file::examine(net, options.env_file.clone(), options.sudo(), !survey.processes.is_empty()).await;
         let places = survey.places();
         let ports: Vec<u16> = survey.processes.iter().map(|process| process.fact.effective_port()).collect();
