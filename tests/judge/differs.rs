@@ -107,9 +107,10 @@ fn the_nonce_is_taken_away() {
         assert!(what.iter().all(|what| what.ends_with(name)), "{what:?}");
     }
     // Older runs have no headers of PARs at all.
-    let old = healthy().each(|fact| match &mut fact.body {
-        FactBody::Par(body) => body.headers.clear(),
-        _ => {}
+    let old = healthy().each(|fact| {
+        if let FactBody::Par(body) = &mut fact.body {
+            body.headers.clear();
+        }
     });
     without_reserve(&old);
 }
