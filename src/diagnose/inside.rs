@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use pdsdoctor_probes::{
-    dns_fact::{DnsFact, DnsPurpose},
+    dns_fact::{DnsFact, DnsOutcome, DnsPurpose},
     fact::{ConnectFact, Fact, FactBody, FactId, Failure, FailureKind, Family, Vantage},
     host_fact::{
         ForwardingFact, HopsFact, InterfaceAddress, InterfaceFact, NameFilesFact, RaHandlerFact, Range,
@@ -261,6 +261,30 @@ impl<'a> Inside<'a> {
         self.all_name_files().find(of_pds)
     }
 
+    /// What the hosts file or a search domain makes of a name where the PDS is. `None`: it is asked for as it stands.
+    pub fn instead(&self, host: &str) -> Option<Instead> {
+        let files = self.own_name_files()?;
+        let listed = files.body.listed(host);
+        if !listed.is_empty() {
+            return Some(Instead { addresses: listed, name: None, ids: vec![files.id()] });
+        }
+        // The first that exists ends the search.
+        files.body.before_as_it_stands(host).into_iter().find_map(|name| {
+            let of_it: Vec<_> = self
+                .searched()
+                .filter(|seen| seen.fact.vantage == files.fact.vantage && seen.body.name.as_str() == name)
+                .filter(|seen| seen.body.outcome == DnsOutcome::Answer)
+                .collect();
+            let addresses: BTreeSet<IpAddr> = of_it.iter().flat_map(|seen| seen.body.addresses()).collect();
+            let ids = of_it.iter().map(Seen::id).chain([files.id()]).collect();
+            (!addresses.is_empty()).then(|| Instead {
+                addresses: addresses.into_iter().collect(),
+                name: Some(name),
+                ids,
+            })
+        })
+    }
+
     /// The hosts that were connected to from a place, in order of name.
     pub fn hosts(&self, at: &Vantage) -> BTreeSet<&'a str> {
         self.connects().filter(|seen| seen.fact.vantage == *at).map(|seen| seen.body.host.as_str()).collect()
@@ -310,6 +334,17 @@ impl<'a> Inside<'a> {
     pub fn ids<T>(seen: &[Seen<'a, T>]) -> Vec<FactId> {
         seen.iter().map(Seen::id).collect()
     }
+}
+
+/// What the PDS gets for a name in the place of what the DNS has for it.
+#[derive(Debug)]
+pub struct Instead {
+    /// Where it goes.
+    pub addresses: Vec<IpAddr>,
+    /// The name that was asked for; `None`: its hosts file says so.
+    pub name: Option<String>,
+    /// Facts.
+    pub ids: Vec<FactId>,
 }
 
 /// How a connection fared.

@@ -262,6 +262,10 @@ fn named(inside: &Inside<'_>, at: &Vantage, process: &ProcessFact, host: &str) -
         let addresses = listed.iter().map(|(_, entry)| entry.addr).collect::<BTreeSet<_>>().into_iter().collect();
         return Named { addresses, lookup_ms: 0, because: listed.into_iter().map(|(id, _)| id).collect() };
     }
+    // A search domain makes another name of it.
+    if let Some(found) = inside.instead(host) {
+        return Named { addresses: found.addresses, lookup_ms: 0, because: found.ids };
+    }
     let own = process.own_view();
     let here = |vantage: &Vantage| vantage == at || *vantage == own;
     let asked: Vec<Seen<'_, DnsFact>> = inside

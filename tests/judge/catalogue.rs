@@ -16,8 +16,8 @@ use pdsdoctor_probes::{
 use crate::{
     handles,
     host::{container, machine, machine_host_network},
-    inside_names, inside_node, inside_node_proof, inside_paths, inside_v6, inside_ways, limits, login, names, outbound,
-    reach, side, tls, web,
+    inside_names, inside_node, inside_node_proof, inside_paths, inside_ports, inside_v6, inside_ways, limits, login,
+    names, outbound, reach, side, tls, web,
     world::{ALICE_DID, APP, PDS, PDS_V4, PDS_V6, World, alert, answer, healthy, no_answer, not_obtained, t},
 };
 
@@ -152,11 +152,11 @@ pub fn worlds() -> Vec<(&'static str, World)> {
         ("one name fails inside", inside_paths::one_name(DnsOutcome::ServFail)),
         ("published IPv6 is not there", inside_paths::seen_as(inside_ways::without_its_v6(), PDS_V4)),
         ("challenged", inside_paths::challenged(true, false)),
-        ("wrong port", inside_paths::wrong_port(None)),
+        ("wrong port", inside_ports::wrong_port(None)),
         (
             "wrong port, read",
-            inside_paths::asks(
-                inside_paths::wrong_port(None),
+            inside_ports::asks(
+                inside_ports::wrong_port(None),
                 "localhost",
                 3_000,
                 &[("127.0.0.1", FailureKind::Refused)],
@@ -164,8 +164,8 @@ pub fn worlds() -> Vec<(&'static str, World)> {
         ),
         (
             "wrong loopback",
-            inside_paths::asks(
-                inside_paths::bound_to("::1"),
+            inside_ports::asks(
+                inside_ports::bound_to("::1"),
                 "127.0.0.1",
                 3_000,
                 &[("127.0.0.1", FailureKind::Refused)],
@@ -173,8 +173,8 @@ pub fn worlds() -> Vec<(&'static str, World)> {
         ),
         (
             "firewall before the PDS",
-            inside_paths::asks(
-                inside_paths::bound_to("::"),
+            inside_ports::asks(
+                inside_ports::bound_to("::"),
                 "127.0.0.1",
                 3_000,
                 &[("127.0.0.1", FailureKind::Timeout)],
@@ -183,7 +183,7 @@ pub fn worlds() -> Vec<(&'static str, World)> {
         ("old line of hosts", inside_names::old_line()),
         ("search domain", inside_names::wildcard()),
         ("data dropped", inside_paths::in_small_packets(inside_paths::packets_too_large(false), false)),
-        ("port taken", inside_paths::taken(true)),
+        ("port taken", inside_ports::taken(true)),
         ("no loopback", inside_paths::no_loopback(true)),
         ("old address", inside_paths::moved()),
         ("provider's NAT", inside_paths::behind_the_provider("100.72.0.1")),

@@ -110,3 +110,10 @@ fn a_wildcard_behind_a_search_domain() {
     // The PDS gets the document all the same: it asks otherwise (a final dot, another resolver).
     completed(machine(), 5, Some(INNER)).never_says(Code::DnsSearchDomainHijack);
 }
+
+/// What Node would make of the addresses that it never gets is no news.
+#[test]
+fn nothing_is_said_of_addresses_that_the_pds_does_not_get() {
+    let judged = wildcard().judge();
+    assert!(!judged.rules_out(Code::NodeHe250ms), "{}", judged.show());
+}

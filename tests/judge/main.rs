@@ -15,6 +15,7 @@ mod inside_names;
 mod inside_node;
 mod inside_node_proof;
 mod inside_paths;
+mod inside_ports;
 mod inside_v6;
 mod inside_ways;
 mod invariants;

@@ -5,14 +5,14 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use pdsdoctor_probes::{
     dns_fact::DnsOutcome,
-    fact::{FactId, Role, Vantage},
+    fact::{Role, Vantage},
     host_fact::NameFilesFact,
 };
 
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Seen},
-    inside::{Inside, place_words},
+    inside::place_words,
     net_kinds::{AddressKind, address_kind},
     rules::{Found, Rule, list},
     step::{HostName, command, run, say},
@@ -20,36 +20,6 @@ use crate::diagnose::{
 
 pub(in crate::diagnose) const RULE: Rule =
     Rule { codes: &[Code::DnsHostsFileStale, Code::DnsSearchDomainHijack], judge };
-
-/// What the PDS gets for a name in the place of what the DNS has for it.
-pub(super) struct Instead {
-    /// Where it goes.
-    pub(super) addresses: Vec<IpAddr>,
-    /// The name that was asked for; `None`: its hosts file says so.
-    pub(super) name: Option<String>,
-    /// Facts.
-    pub(super) ids: Vec<FactId>,
-}
-
-/// What the hosts file or a search domain makes of a name where the PDS is. `None`: it is asked for as it stands.
-pub(super) fn instead(inside: &Inside<'_>, host: &str) -> Option<Instead> {
-    let files = inside.own_name_files()?;
-    let listed = files.body.listed(host);
-    if !listed.is_empty() {
-        return Some(Instead { addresses: listed, name: None, ids: vec![files.id()] });
-    }
-    // The first that exists ends the search.
-    files.body.before_as_it_stands(host).into_iter().find_map(|name| {
-        let of_it: Vec<_> = inside
-            .searched()
-            .filter(|seen| seen.fact.vantage == files.fact.vantage && seen.body.name.as_str() == name)
-            .filter(|seen| seen.body.outcome == DnsOutcome::Answer)
-            .collect();
-        let addresses: BTreeSet<IpAddr> = of_it.iter().flat_map(|seen| seen.body.addresses()).collect();
-        let ids = of_it.iter().map(Seen::id).chain([files.id()]).collect();
-        (!addresses.is_empty()).then(|| Instead { addresses: addresses.into_iter().collect(), name: Some(name), ids })
-    })
-}
 
 fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     let inside = evidence.inside();
@@ -68,7 +38,7 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
 fn cause(evidence: &Evidence<'_>, files: Seen<'_, NameFilesFact>, host: &str, role: Role) -> Option<Cause> {
     let inside = evidence.inside();
     let place = inside.place();
-    let found = instead(inside, host)?;
+    let found = inside.instead(host)?;
     // What the DNS has for the name itself, by whomever it was asked.
     let asked = inside.questions().filter(|seen| seen.body.name.as_str() == host);
     let answers: Vec<_> =

@@ -324,7 +324,7 @@ fn split(evidence: &Evidence<'_>, place: &Vantage, found: &mut Found) {
     hosts.extend(inside.questions().filter(|seen| seen.body.role == Role::Client).map(|seen| seen.body.name.as_str()));
     for host in hosts {
         // What the PDS gets for the name is something else: another rule's.
-        if super::name_order::instead(inside, host).is_some() {
+        if inside.instead(host).is_some() {
             continue;
         }
         let about = |seen: &Seen<'_, DnsFact>| seen.body.name.as_str() == host;

@@ -27,7 +27,7 @@ const IMAGE_PORT: u16 = 3000;
 fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     // What the proxy asks was read and tried: that outweighs what guides say.
     match upstream::judge(evidence) {
-        upstream::Judged::Read(cause) => found.causes.extend(cause),
+        upstream::Judged::Read(cause) => found.causes.extend(cause.map(|cause| *cause)),
         upstream::Judged::Unread => found.causes.extend(wrong_port(evidence)),
     }
     found.causes.extend(taken(evidence));

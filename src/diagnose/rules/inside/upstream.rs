@@ -21,7 +21,7 @@ use crate::diagnose::{
 /// What came of it.
 pub(super) enum Judged {
     /// The proxy's configuration is known; this is what is wrong with it, if anything.
-    Read(Option<Cause>),
+    Read(Option<Box<Cause>>),
     /// It is not.
     Unread,
 }
@@ -66,7 +66,7 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Judged {
     if asked.iter().any(|asked| asked.tries.iter().any(|seen| seen.body.is_expected())) {
         return Judged::Read(None);
     }
-    Judged::Read(cause(evidence, proxy, &asked))
+    Judged::Read(cause(evidence, proxy, &asked).map(Box::new))
 }
 
 fn of<'a>(upstream: &'a Upstream, tries: &[Seen<'a, HttpFact>]) -> Asked<'a> {
@@ -116,7 +116,7 @@ fn cause(evidence: &Evidence<'_>, proxy: Seen<'_, ProxyFact>, asked: &[Asked<'_>
         (Code::Port2583Vs3000, summary)
     } else if same_port.iter().any(|asked| asked.tries.iter().any(is_stopped)) {
         let summary =
-            format!("The PDS answers at {where_}, and what its proxy ({program}) sends to {asks} does not get there.");
+            format!("The PDS listens at {where_}, and what its proxy ({program}) sends to {asks} does not get there.");
         (Code::FwProxyToPds, summary)
     } else if same_port.iter().any(|asked| is_elsewhere(asked, &listening, &place)) {
         let summary = format!("The PDS listens at {where_} alone, and its proxy ({program}) asks at {asks}.");
