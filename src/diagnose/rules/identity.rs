@@ -118,6 +118,8 @@ fn endpoint_fault(endpoint: &str) -> Option<&'static str> {
     };
     if url.scheme() != "https" {
         Some("is not https")
+    } else if !url.username().is_empty() || url.password().is_some() {
+        Some("carries a user name")
     } else if inner {
         Some("is no host of the public internet")
     } else if url.port().is_some() {
@@ -162,4 +164,32 @@ fn no_document(evidence: &Evidence<'_>, did: &str, fetched: &[Seen<'_, HttpFact>
             evidence.verify(),
         ));
     Some(cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_did_document_must_not_lead() {
+        for (endpoint, word) in [
+            ("https://pds.example.com", None),
+            ("https://pds.example.com/", None),
+            ("https://8.8.8.8", None),
+            ("http://pds.example.com", Some("https")),
+            ("https://me:word@pds.example.com", Some("user name")),
+            ("https://169.254.169.254", Some("public")),
+            ("https://[::1]", Some("public")),
+            ("https://[::ffff:10.0.0.1]", Some("public")),
+            ("https://localhost", Some("public")),
+            ("https://pds.example.com:8443", Some("port")),
+            ("https://pds.example.com/x", Some("path")),
+            ("unix:/run/docker.sock", Some("https")),
+            ("nonsense", Some("URL")),
+        ] {
+            let fault = endpoint_fault(endpoint);
+            assert_eq!(fault.is_some(), word.is_some(), "{endpoint}: {fault:?}");
+            assert!(fault.unwrap_or_default().contains(word.unwrap_or_default()), "{endpoint}: {fault:?}");
+        }
+    }
 }
