@@ -67,7 +67,11 @@ fn start() -> Ending {
                 return Ok(Exit::Usage);
             }
             let text = answer.render();
-            let shown = if Style::detect(ColorWish::Auto, false, Detail::Normal).color { text.ansi().to_string() } else { text.to_string() };
+            let shown = if Style::detect(ColorWish::Auto, false, Detail::Normal).color {
+                text.ansi().to_string()
+            } else {
+                text.to_string()
+            };
             put(None, &shown)?;
             return Ok(Exit::Well);
         }

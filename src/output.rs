@@ -151,11 +151,7 @@ pub fn standard_output() -> Option<Identity> {
 /// # Errors
 ///
 /// Which two.
-pub fn distinct(
-    save: Option<&Later>,
-    output: Option<&Later>,
-    read: &[(&str, &Path)],
-) -> Result<(), String> {
+pub fn distinct(save: Option<&Later>, output: Option<&Later>, read: &[(&str, &Path)]) -> Result<(), String> {
     if let (Some(save), Some(output)) = (save, output)
         && identity_of(&output.path).is_some_and(|other| save.is(&other))
     {
@@ -200,8 +196,12 @@ mod tests {
     #[test]
     fn links_of_both_kinds_stay_links() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (real, soft, hard, dangling) =
-            (folder.path().join("real"), folder.path().join("soft"), folder.path().join("hard"), folder.path().join("x"));
+        let (real, soft, hard, dangling) = (
+            folder.path().join("real"),
+            folder.path().join("soft"),
+            folder.path().join("hard"),
+            folder.path().join("x"),
+        );
         std::fs::write(&real, "old").expect("a file");
         std::os::unix::fs::symlink(&real, &soft).expect("a link");
         Later::open(&soft).expect("a link").write("new").expect("written");

@@ -161,7 +161,8 @@ pub fn ca_certs(named: &[PathBuf], timeout: Duration) -> Result<Vec<CertificateD
     let mut all = Vec::new();
     for file in named {
         let problem = |what: String| format!("--ca-cert {}: {what}", file.display());
-        let bytes = files::read(file, FILE_BYTES, files::PATIENCE.min(timeout)).map_err(|it| problem(it.to_string()))?;
+        let bytes =
+            files::read(file, FILE_BYTES, files::PATIENCE.min(timeout)).map_err(|it| problem(it.to_string()))?;
         let found = CertificateDer::pem_slice_iter(&bytes)
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| problem(error.to_string()))?;

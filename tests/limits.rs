@@ -118,7 +118,8 @@ fn a_pipe_in_the_place_of_a_file() {
     }
     let ended = run(program().args(["replay", &fifo]));
     assert_eq!((ended.status, ended.err.contains("fifo")), (Some(2), true), "{}", ended.err);
-    for (name, value) in [("SSL_CERT_FILE", fifo.as_str()), ("SSL_CERT_FILE", "/dev/zero"), ("SSL_CERT_DIR", "/dev/fd")] {
+    for (name, value) in [("SSL_CERT_FILE", fifo.as_str()), ("SSL_CERT_FILE", "/dev/zero"), ("SSL_CERT_DIR", "/dev/fd")]
+    {
         assert!(run(check(&[]).env(name, value)).status.is_some(), "{name}={value}");
     }
     let ended = run(check(&[]).env("SSL_CERT_FILE", "/dev/zero"));
@@ -183,7 +184,8 @@ fn every_signal_that_ends_leaves_the_report() {
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         let folder = tempfile::tempdir().unwrap();
         let save = folder.path().join("run.json");
-        let (mut command, server) = check_of_a_silent_server("127.0.0.1", 60, &["--save", save.to_str().unwrap(), "--format", "json"]);
+        let (mut command, server) =
+            check_of_a_silent_server("127.0.0.1", 60, &["--save", save.to_str().unwrap(), "--format", "json"]);
         let child = command.spawn().unwrap();
         // It has connected, so it listens to signals.
         let connection = server.accept().unwrap();
@@ -297,7 +299,11 @@ fn standard_output_that_takes_nothing_is_told() {
         let full = fs::File::options().write(true).open("/dev/full").unwrap();
         let ended = run(program().args(args).stdout(full));
         assert_eq!(ended.status, Some(2), "{args:?}: {}", ended.err);
-        assert!(ended.err.contains("cannot write to standard output") && !ended.err.contains("internal"), "{}", ended.err);
+        assert!(
+            ended.err.contains("cannot write to standard output") && !ended.err.contains("internal"),
+            "{}",
+            ended.err
+        );
     }
 }
 
@@ -342,7 +348,11 @@ fn lists_of_a_saved_run_are_bounded() {
     let fact = serde_json::to_string(&samples::healthy().run.facts[0]).unwrap();
     let cases = [
         ("facts", run_of(&|value| value["facts"] = HERE.into()), fact.as_str()),
-        ("not measured", run_of(&|value| value["not_measured"] = HERE.into()), r#"{"probe":"tcp","why":"","needs":""}"#),
+        (
+            "not measured",
+            run_of(&|value| value["not_measured"] = HERE.into()),
+            r#"{"probe":"tcp","why":"","needs":""}"#,
+        ),
         ("client ids", run_of(&|value| value["settings"]["client_ids"] = HERE.into()), r#""x""#),
         ("records", run_of(&|value| set_in(value, "dns", "/records")), r#""""#),
         ("names", run_of(&|value| set_in(value, "tls", "/certificate/names")), r#""a.example""#),
@@ -360,7 +370,12 @@ fn lists_of_a_saved_run_are_bounded() {
         write!(file, "]{after}").unwrap();
         drop(file);
         let ended = run(program().args(["replay", path.to_str().unwrap()]));
-        assert!(ended.status == Some(2) && ended.err.contains("no run has one"), "{what}: {:?} {}", ended.status, ended.err);
+        assert!(
+            ended.status == Some(2) && ended.err.contains("no run has one"),
+            "{what}: {:?} {}",
+            ended.status,
+            ended.err
+        );
     }
     let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_CHILDREN).unwrap();
     assert!(usage.max_rss() < PEAK_KB, "peak {} KiB", usage.max_rss());

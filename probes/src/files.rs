@@ -223,7 +223,9 @@ mod tests {
         (&both).write_all(b"words").expect("room");
         // More may come: the end is not known before the time is up.
         assert!(read(&fifo, 10, SHORT).is_err());
-        assert!(read(Path::new("/dev/zero"), 100_000, SHORT).is_err_and(|it| it.to_string().contains("larger than 97 KiB")));
+        assert!(
+            read(Path::new("/dev/zero"), 100_000, SHORT).is_err_and(|it| it.to_string().contains("larger than 97 KiB"))
+        );
         assert_eq!(read(Path::new("/dev/null"), 10, SHORT).expect("nothing"), b"");
         assert!(read(folder.path(), 10, SHORT).is_err());
         assert!(began.elapsed() < SHORT * 10);

@@ -215,7 +215,8 @@ pub fn demultiplexed_end(raw: &[u8]) -> Vec<u8> {
         }
         pieces > 0 && rest.is_empty()
     };
-    let start = (0..raw.len().min(APART)).find(|at| raw[*at] <= 2 && raw.len() - at >= 8 && leads_to_the_end(&raw[*at..]));
+    let start =
+        (0..raw.len().min(APART)).find(|at| raw[*at] <= 2 && raw.len() - at >= 8 && leads_to_the_end(&raw[*at..]));
     let mut lines = start.map_or_else(|| raw.to_vec(), |at| demultiplexed(&raw[at..]));
     drop_first_line(&mut lines);
     lines

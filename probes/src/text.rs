@@ -158,7 +158,8 @@ mod tests {
 
     #[test]
     fn what_looks_like_nothing_is_seen() {
-        let blanks = "\u{3164}\u{2800}\u{115F}\u{1160}\u{FFA0}\u{17B4}\u{17B5}\u{034F}\u{FE0F}\u{E0100}\u{180B}\u{E000}\u{FFFE}";
+        let blanks =
+            "\u{3164}\u{2800}\u{115F}\u{1160}\u{FFA0}\u{17B4}\u{17B5}\u{034F}\u{FE0F}\u{E0100}\u{180B}\u{E000}\u{FFFE}";
         assert_eq!(Text::new(&format!("a{blanks}b")).as_str(), format!("a{}b", "\u{FFFD}".repeat(13)));
         // Every kind of space is one.
         assert_eq!(Text::new("a\u{A0}\u{2003}\u{3000} \u{202F}b").as_str(), "a b");
@@ -170,7 +171,8 @@ mod tests {
         assert_eq!(Text::new(&zalgo).as_str(), "a\u{301}\u{301}\u{301}\u{FFFD}b");
         // Without a letter below there is nothing to mark.
         assert_eq!(Text::new("\u{301}x \u{301}\u{302}y").as_str(), "\u{FFFD}x \u{FFFD}y");
-        for word in ["Việt Nam", "e\u{302}\u{301}", "שָׁלוֹם", "ก็", "हिन्दी", "한국어", "\u{1112}\u{1161}\u{11AB}"] {
+        for word in ["Việt Nam", "e\u{302}\u{301}", "שָׁלוֹם", "ก็", "हिन्दी", "한국어", "\u{1112}\u{1161}\u{11AB}"]
+        {
             assert_eq!(Text::new(word).as_str(), word);
         }
     }

@@ -66,7 +66,7 @@ fn a_claim_of_another_owner_leaves_nobody_but_whom_an_engine_vouches_for() {
     let decided = decide(vec![examined(other, HOST, Some("c2")), examined(own, HOST, Some("c1"))], &both, &[]);
     assert!(taken(&decided).is_empty());
     let silent = Candidate { hostname: None, ..candidate(other, "") };
-    assert_eq!(unnamed(&[silent.clone()], &[examined(own, HOST, None).0])[0].0, other);
+    assert_eq!(unnamed(std::slice::from_ref(&silent), &[examined(own, HOST, None).0])[0].0, other);
     assert!(unnamed(&[silent], &[examined(other, HOST, None).0]).is_empty(), "a helper of the same owner");
     assert!(is_a_strangers(other) && !is_a_strangers(own));
     // Other names are other PDSes.

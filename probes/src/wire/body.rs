@@ -100,12 +100,7 @@ const GONE_THROUGH: u64 = 64 * 1024 * 1024;
 
 /// The end of a body, at most [`limits::BODY_BYTES`] of it: a log's newest lines come last. `truncated`: the beginning is
 /// missing; a failure: the end is.
-pub(crate) async fn read_end<B>(
-    mut body: B,
-    deadline: Instant,
-    limit: Duration,
-    told: fn(&B::Error) -> Failure,
-) -> Read
+pub(crate) async fn read_end<B>(mut body: B, deadline: Instant, limit: Duration, told: fn(&B::Error) -> Failure) -> Read
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Error,
