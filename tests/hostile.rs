@@ -41,8 +41,9 @@ fn server(names: Vec<String>, serve: fn(&mut Tls) -> std::io::Result<()>) -> Soc
 
 /// Starts a TCP server; its threads end with the test program.
 fn plain(serve: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let addr = listener.local_addr().unwrap();
+    // At every address of the loopback network.
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, listener.local_addr().unwrap().port()));
     let serve = Arc::new(serve);
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
@@ -169,6 +170,56 @@ fn ten_megabytes_of_headers() {
         stream.write_all(b"\r\n")
     });
     finds(addr, &["pds-not-answering"]);
+}
+
+/// Interim answers without end: given up long before the time is up, and called by their name.
+#[test]
+fn a_flood_of_interim_answers() {
+    let addr = server(names(), |stream| {
+        request(stream)?;
+        let many = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(1_000);
+        loop {
+            stream.write_all(many.as_bytes())?;
+        }
+    });
+    let report = finds(addr, &["pds-not-answering"]);
+    let facts = report["facts"].as_array().unwrap();
+    let mut kinds = facts.iter().map(|fact| &fact["body"]["failure"]["kind"]);
+    assert!(kinds.any(|kind| kind == "flood"), "{facts:?}");
+    assert!(report["elapsed_ms"].as_u64().unwrap() < LIMIT * 1_000, "{}", report["elapsed_ms"]);
+}
+
+/// Every body as large as any that is read, and held open, at eight addresses.
+#[test]
+fn many_large_bodies_at_once() {
+    const PEAK_OF_MANY_KB: u64 = 56 * 1024;
+    let here = server(names(), |stream| {
+        request(stream)?;
+        let body = vec![b' '; 512 * 1024 - 1];
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 524288\r\n\r\n")?;
+        stream.write_all(&body)?;
+        stream.read_exact(&mut [0])
+    });
+    let many: Vec<String> = (1..=8).map(|n| format!("127.0.0.{n}")).collect();
+    let resolve = format!("hostile.example.com:{}:{}", here.port(), many.join(","));
+    let output = Command::new(env!("CARGO_BIN_EXE_pdsdoctor"))
+        .args(["check", &format!("https://hostile.example.com:{}", here.port()), "--no-reference", "--no-third-party"])
+        .args([
+            "--format",
+            "json",
+            "--timeout",
+            &LIMIT.to_string(),
+            "--nameserver",
+            "127.0.0.1:9",
+            "--resolve",
+            &resolve,
+        ])
+        .output()
+        .unwrap();
+    assert!(matches!(output.status.code(), Some(1 | 3)), "{output:?}");
+    let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_CHILDREN).unwrap();
+    let peak = u64::try_from(usage.max_rss()).unwrap();
+    assert!(peak < PEAK_OF_MANY_KB, "peak {peak} KiB");
 }
 
 #[test]
