@@ -6,7 +6,7 @@ use clap::{
     ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum,
     builder::{PossibleValuesParser, TypedValueParser},
 };
-use pdsdoctor_probes::fact::ProbeName;
+use pdsdoctor_probes::{fact::ProbeName, identifier::may_show};
 use strum::IntoEnumIterator;
 
 use crate::{
@@ -49,12 +49,20 @@ impl Cli {
 }
 
 /// Says what is wrong with the command line, on standard error. clap repeats what was typed as it stands, and that may have
-/// been pasted from anywhere: where a terminal would obey some of it, it is cleaned, and colours go with it.
+/// been pasted from anywhere: where a terminal would obey some of it, it is cleaned, and colours go with it; and what may
+/// hold a user name, a password or a token is not repeated.
 pub fn complain(error: &clap::Error) {
     let hostile = |text: &str| text.lines().any(|line| clean(line, true) != line.trim_end());
     let typed = std::env::args_os().any(|word| hostile(&word.to_string_lossy()) || word.to_str().is_none());
-    let plain = error.render().to_string();
-    if !typed && !hostile(&plain) {
+    let mut plain = error.render().to_string();
+    let args = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    let words: Vec<String> = args.filter(|word| !may_show(word)).collect();
+    // With the value of an option, which is repeated without its name.
+    let values = words.iter().filter_map(|word| word.split_once('=')).map(|(_, value)| value);
+    for word in words.iter().map(String::as_str).chain(values).filter(|word| !word.is_empty()) {
+        plain = plain.replace(word, "(not repeated here)");
+    }
+    if !typed && words.is_empty() && !hostile(&plain) {
         // If standard error is closed, there is nobody left to tell.
         let _ = error.print();
         return;

@@ -132,7 +132,7 @@ pub fn resolve(raw: &str) -> Result<Resolve, String> {
         return Err(FORM.to_owned());
     }
     let port = match port.parse() {
-        Ok(0) | Err(_) => return Err(format!("{port:?} is no port; {FORM}")),
+        Ok(0) | Err(_) => return Err(format!("{} is no port; {FORM}", shown(port))),
         Ok(port) => port,
     };
     let addrs = addrs.split(',').map(address).collect::<Result<Vec<_>, _>>()?;

@@ -409,6 +409,16 @@ fn credentials_on_the_command_line_are_refused_and_not_repeated() {
         &["check", "a.example", "--client-id", &format!("https://app.example.org/c#{CANARY}")],
         &["check", "a.example", "--egress-host", &egress],
         &["check", "a.example", "--egress-host", &url],
+        // What clap itself refuses, whose messages repeat what was typed.
+        &["check", "a.example", &url],
+        &["check", "a.example", &format!("--clientid={url}")],
+        &["check", "a.example", "--timeout", &url],
+        &["check", "a.example", &format!("--resolve={url}")],
+        &["check", "a.example", "--format", &short],
+        &["check", "a.example", "--nameserver", &short],
+        &["check", "a.example", "--resolve", &format!("a.example:443:{CANARY}@192.0.2.1")],
+        &["chekc", &url],
+        &[&url],
     ] {
         let ended = pdsdoctor(words);
         assert_eq!(ended.status, 2, "{words:?}");
