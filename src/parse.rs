@@ -149,7 +149,7 @@ pub fn nameserver(raw: &str) -> Result<SocketAddr, String> {
 
 fn address(raw: &str) -> Result<IpAddr, String> {
     let bare = raw.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(raw);
-    bare.parse().map_err(|_| format!("{raw:?} is no IP address"))
+    bare.parse().map_err(|_| format!("{} is no IP address", shown(raw)))
 }
 
 /// `--ca-cert`: every certificate of every file. A pipe may take `timeout` to give it.
