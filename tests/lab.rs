@@ -151,15 +151,26 @@ fn invariants(phase: &Phase) -> Result<(), String> {
     if violations.is_empty() { Ok(()) } else { Err(violations.join("\n")) }
 }
 
+/// Answered by a limit on requests (429, or 503 as nginx says it by itself).
+fn is_turned_away(fact: &Value) -> bool {
+    matches!(fact["body"]["status"].as_u64(), Some(429 | 503))
+}
+
 fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
     value[name].as_array().map_or(&[], Vec::as_slice)
 }
 
-/// No PDS gets more than eight login requests in a run (docs/probes.md, "Requests in one run").
+/// No PDS gets more than eight login requests in a run (docs/probes.md, "Requests in one run"). What a limit before it
+/// turned away does not come to it, and is sent once more at the most ("The pace").
 fn manners(report: &Value) -> Result<(), String> {
     for role in ["target", "reference"] {
         let is_par = |fact: &&Value| fact["body"]["kind"] == "par" && fact["body"]["role"] == role;
-        let sent = list(report, "facts").iter().filter(is_par).count();
+        let (away, came): (Vec<&Value>, Vec<&Value>) =
+            list(report, "facts").iter().filter(is_par).partition(|fact| is_turned_away(fact));
+        if away.len() > 8 {
+            return Err(format!("{} login requests to the {role} after it said that they were too many", away.len()));
+        }
+        let sent = came.len();
         if sent > 8 {
             return Err(format!("{sent} login requests to the {role}"));
         }
