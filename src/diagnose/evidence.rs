@@ -16,7 +16,7 @@ use url::Url;
 use super::{
     inside::Inside,
     net_kinds::{AddressKind, address_kind},
-    par_stage::{FetchFailure, Stage, stage},
+    par_stage::{Stage, stage},
     step::{self, Command},
     unheard::{Unheard, sift},
 };
@@ -546,22 +546,6 @@ impl<'a> Evidence<'a> {
     pub fn fetched_by_reference(&self, client: &str) -> Option<(Seen<'a, ParFact>, Stage)> {
         let there = self.par(Role::Reference, Some(client), ParArm::CacheBusted);
         there.filter(|(_, stage)| stage.obtained_document() == Some(true))
-    }
-
-    /// Does the reference reach the target, made to fetch from it? `None`: it was not asked, or its answer says
-    /// neither.
-    pub fn second_look(&self) -> Option<(Seen<'a, ParFact>, bool)> {
-        let (seen, stage) = self.par(Role::Reference, None, ParArm::TargetUrl)?;
-        let reached = match &stage {
-            // This one is not waited for until the reference gives up.
-            Stage::NoRoute(FailureKind::Timeout) if self.takes_its_time() => return None,
-            Stage::NoRoute(FailureKind::Timeout) => false,
-            Stage::DocumentNotObtained(FetchFailure::Silence | FetchFailure::Refused | FetchFailure::Reset) => false,
-            // A certificate was shown: packets pass.
-            Stage::DocumentNotObtained(FetchFailure::Certificate) => true,
-            stage => (stage.reached_host() == Some(true)).then_some(true)?,
-        };
-        Some((seen, reached))
     }
 
     /// How far a PAR got.

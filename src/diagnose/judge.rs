@@ -60,6 +60,7 @@ fn judged(run: &Run) -> Diagnosis {
     }
     let causes = rank(found.causes);
     not_measured.extend(this_side::withheld(&evidence));
+    not_measured.extend(second_look_withheld(&evidence));
     not_measured.sort();
     not_measured.dedup();
     let verdict = verdict(&evidence, &causes, &not_measured);
@@ -147,7 +148,10 @@ fn headline(evidence: &Evidence<'_>, verdict: Verdict, causes: &[Cause], differs
                 format!(
                     "No fault was found at {name}{version}, but {answers} from {reference}'s and nothing explains it."
                 )
-            } else if evidence.run.settings.left_out.is_empty() && not_asked::all(evidence.run).next().is_none() {
+            } else if evidence.run.settings.left_out.is_empty()
+                && not_asked::all(evidence.run).next().is_none()
+                && !evidence.second_look_withheld()
+            {
                 format!("{name} is healthy{version}: no fault was found.")
             } else {
                 format!("No fault was found at {name}{version} in what was measured.")
@@ -167,6 +171,19 @@ fn left_out(run: &Run) -> Option<NotMeasured> {
         probe,
         why: Text::new(&format!("{names} left out by --only or --skip")),
         needs: Text::new("a run without --only and --skip"),
+    })
+}
+
+/// Whether others reach the target was asked, and could not be told from a slow moment: that is no health.
+fn second_look_withheld(evidence: &Evidence<'_>) -> Option<NotMeasured> {
+    let reference = evidence.reference().filter(|_| evidence.second_look_withheld())?;
+    Some(NotMeasured {
+        probe: ProbeName::Par,
+        why: Text::new(&format!(
+            "whether {reference} reaches {}: it had no answer in time, at a moment when everything was slow",
+            evidence.name()
+        )),
+        needs: Text::new("the same once more, or from a machine in another network"),
     })
 }
 

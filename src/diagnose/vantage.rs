@@ -4,12 +4,12 @@ use std::net::IpAddr;
 
 use pdsdoctor_probes::{
     fact::{FactId, FailureKind, Family, Role},
-    par_fact::ParArm,
+    par_fact::{ParArm, ParFact},
     tls_fact::{CertificateFact, Validity},
 };
 
 use super::{
-    evidence::{Evidence, host_of},
+    evidence::{Evidence, Seen, host_of},
     net_kinds::{AddressKind, address_kind},
     par_stage::{FetchFailure, Stage},
 };
@@ -32,7 +32,7 @@ pub struct OtherClocks {
     pub because: Vec<FactId>,
 }
 
-impl Evidence<'_> {
+impl<'a> Evidence<'a> {
     /// What the clocks of hosts other than the target show. `None`: none was seen.
     pub fn other_clocks(&self) -> Option<OtherClocks> {
         let seen: Vec<(FactId, String, i64)> = self
@@ -100,6 +100,29 @@ impl Evidence<'_> {
     /// machine has none. Otherwise the word is a router's on the way (RFC 4443, section 3.1, code 0).
     pub fn lacks_route(&self, addr: IpAddr, failure: Option<FailureKind>) -> bool {
         failure == Some(FailureKind::NetworkUnreachable) && self.family_works(Family::of(addr)).is_none()
+    }
+
+    /// Does the reference reach the target, made to fetch from it? `None`: it was not asked, or its answer says
+    /// neither.
+    pub fn second_look(&self) -> Option<(Seen<'a, ParFact>, bool)> {
+        let (seen, stage) = self.par(Role::Reference, None, ParArm::TargetUrl)?;
+        let reached = match &stage {
+            // This one is not waited for until the reference gives up.
+            Stage::NoRoute(FailureKind::Timeout) if self.takes_its_time() => return None,
+            Stage::NoRoute(FailureKind::Timeout) => false,
+            Stage::DocumentNotObtained(FetchFailure::Silence | FetchFailure::Refused | FetchFailure::Reset) => false,
+            // A certificate was shown: packets pass.
+            Stage::DocumentNotObtained(FetchFailure::Certificate) => true,
+            stage => (stage.reached_host() == Some(true)).then_some(true)?,
+        };
+        Some((seen, reached))
+    }
+
+    /// The reference was made to fetch from the target and had no answer, at a time when it, or the target, was slow with
+    /// everything: whether it would reach it is not known.
+    pub fn second_look_withheld(&self) -> bool {
+        let look = self.par(Role::Reference, None, ParArm::TargetUrl);
+        matches!(look, Some((_, Stage::NoRoute(FailureKind::Timeout)))) && self.takes_its_time()
     }
 
     /// The reference, made to fetch from the target, was shown a certificate that it refuses: it met somebody, and that

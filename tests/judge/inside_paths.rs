@@ -459,7 +459,11 @@ fn a_second_look_tells_a_closed_port_from_a_router_that_does_not_lead_back() {
             fact.took_ms += 2_500;
         }
     });
-    slow_reference.never_says(Code::FwPortsClosed);
+    let judged = slow_reference.never_says(Code::FwPortsClosed);
+    // That is not known then, which is said, and is no health.
+    assert!(!judged.diagnosis.headline.contains("is healthy"), "{}", judged.show());
+    let why = "whether tngl.sh reaches pds.example.com";
+    assert!(judged.diagnosis.not_measured.iter().any(|missing| missing.why.contains(why)), "{}", judged.show());
     let slow_pds = second_look(machine_host_network(), false).each(|fact| {
         if matches!(&fact.body, FactBody::Http(body) if body.role == Role::Target && body.purpose == HttpPurpose::Health) {
             fact.took_ms += 2_500;

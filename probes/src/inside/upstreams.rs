@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     address::range_of,
+    claims::is_a_strangers,
     find, listeners, name_files,
     namespace::{Namespace, drop_capabilities, network_here, network_of},
     read::{self, Root},
@@ -110,13 +111,18 @@ async fn addresses(
     dns::ask(net, ProbeName::PdsProcess, *server, &question).await.addresses()
 }
 
-/// The web server: what holds `port`, else the oldest process of one.
+/// Below this only root, or whom root let, may listen (ip(7), `ip_unprivileged_port_start`).
+const PRIVILEGED: u16 = 1_024;
+
+/// The web server: what holds `port`, else the oldest process of one. What it is configured to ask is asked with it, so
+/// a program that a stranger merely calls so is none: it would have this machine's inner addresses asked by root.
 fn server(port: u16) -> Option<u32> {
     let holder = listeners::fact("thread-self", &[port]).sockets.into_iter().find(|socket| socket.port == port);
     let owner = holder.and_then(|socket| socket.owner);
     let known = |name: &str| KNOWN.contains(&name);
     if let Some(owner) = &owner
         && known(&owner.program)
+        && (is_privileged(port) || !is_a_strangers(owner.pid))
     {
         return Some(owner.pid);
     }
@@ -125,9 +131,15 @@ fn server(port: u16) -> Option<u32> {
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).take(PROCESSES);
     pids.filter(|pid| {
         let comm = read::text(format!("/proc/{pid}/comm"), 64).unwrap_or_default();
-        known(comm.trim())
+        known(comm.trim()) && !is_a_strangers(*pid)
     })
     .min()
+}
+
+/// Who listens there has root's leave.
+fn is_privileged(port: u16) -> bool {
+    let start = read::number("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    port < PRIVILEGED && start.is_none_or(|start| i64::from(port) < start)
 }
 
 type Examined = (ProxyFact, Vec<SocketAddr>, BTreeMap<String, Vec<IpAddr>>);
@@ -151,4 +163,39 @@ fn examine(pid: u32) -> Option<Examined> {
     let upstreams: Vec<Upstream> = upstreams;
     let fact = ProxyFact { pid, program, files: text(files), upstreams, unreadable: text(unreadable) };
     Some((fact, servers.take(1).collect(), hosts))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::process::CommandExt, process::Command};
+
+    use super::*;
+
+    /// The first user number that belongs to nobody on most machines.
+    const STRANGER: u32 = 60_123;
+
+    #[test]
+    fn a_web_server_of_a_strangers_is_none() {
+        if !nix::unistd::geteuid().is_root() {
+            // To start a process as another user takes root.
+            return;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let program = folder.path().join("nginx");
+        std::fs::copy("/bin/sleep", &program).expect("a program");
+        let open = std::fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0o755));
+        std::fs::set_permissions(folder.path(), open).expect("rights");
+        let start = |user: u32| Command::new(&program).arg("60").uid(user).gid(user).spawn().expect("a process");
+        let (mut theirs, mut roots) = (start(STRANGER), start(0));
+        let named = |pid: u32| read::text(format!("/proc/{pid}/comm"), 64).is_ok_and(|comm| comm.trim() == "nginx");
+        assert!(named(theirs.id()) && named(roots.id()));
+        // The stranger's is the older one.
+        let found = server(59_999);
+        for child in [&mut theirs, &mut roots] {
+            child.kill().expect("an end");
+            child.wait().expect("an end");
+        }
+        assert_ne!(found, Some(theirs.id()));
+        assert!(found.is_some(), "root's is found");
+    }
 }
