@@ -24,6 +24,7 @@ mod login;
 mod mutants;
 mod names;
 mod outbound;
+mod paste;
 mod properties;
 mod reach;
 mod side;

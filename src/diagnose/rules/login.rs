@@ -197,7 +197,7 @@ fn judge_client(evidence: &Evidence<'_>, client: &str, found: &mut Found) {
         Some(cause) => found.cause(cause),
         None => {
             let ids: Vec<FactId> = [&busted, &named].into_iter().flatten().map(|arm| arm.target.id()).collect();
-            let host = host_of(client).unwrap_or_default();
+            let host = client_host(client);
             let failed = evidence
                 .all_pars()
                 .iter()

@@ -87,8 +87,8 @@ impl IntoProse for &'static str {
 /// Foreign text in prose.
 pub struct Quoted<'a>(&'a str);
 
-/// Foreign text in prose: a name stands as it is, anything else between quotation marks, so that nobody takes it for
-/// something to paste.
+/// Foreign text in prose: a name stands as it is, anything else between quotation marks and without the characters that
+/// mean something to a shell, so that nobody takes it for something to paste.
 pub fn quoted(text: &str) -> Quoted<'_> {
     Quoted(text)
 }
@@ -98,12 +98,12 @@ const QUOTED: usize = 100;
 
 impl IntoProse for Quoted<'_> {
     fn prose(self) -> String {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "._:-".contains(c);
-        if !self.0.is_empty() && self.0.len() <= QUOTED && !self.0.starts_with('-') && self.0.chars().all(plain) {
+        let name = |c: char| c.is_ascii_alphanumeric() || "._:-".contains(c);
+        if !self.0.is_empty() && self.0.len() <= QUOTED && !self.0.starts_with('-') && self.0.chars().all(name) {
             return self.0.to_owned();
         }
-        // Typewriter quotes and backticks are a shell's.
-        let safe: String = Text::limited(self.0, QUOTED).chars().map(|c| if c == '`' { '\'' } else { c }).collect();
+        let harmless = |c: char| c.is_alphanumeric() || " ._:/@=,+-…".contains(c);
+        let safe: String = Text::limited(self.0, QUOTED).chars().map(|c| if harmless(c) { c } else { '·' }).collect();
         format!("“{safe}”")
     }
 }
