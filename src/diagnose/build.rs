@@ -4,7 +4,7 @@ use pdsdoctor_probes::fact::{FactId, Vantage};
 
 use super::{
     Cause, Code, Confidence, Contrast, Impact, Remedy, Risk, Scope,
-    step::{self, Command, Settle, Step},
+    step::{self, Command, Prose, Settle, Step},
 };
 
 impl Cause {
@@ -79,7 +79,7 @@ impl Cause {
 
 impl Remedy {
     /// A remedy that may be done in passing, verified by `verify`.
-    pub fn new(title: impl Into<String>, steps: impl IntoIterator<Item = Step>, verify: impl Into<Command>) -> Self {
+    pub fn new(title: impl Into<Prose>, steps: impl IntoIterator<Item = Step>, verify: impl Into<Command>) -> Self {
         Self {
             title: title.into(),
             steps: steps.into_iter().collect(),

@@ -34,7 +34,7 @@ pub use code::Code;
 pub use differs::Difference;
 pub use judge::diagnose;
 pub use ruled_out::{Bounds, RuledOut};
-use step::{Command, Settle, Step};
+use step::{Command, Prose, Settle, Step};
 
 /// What the facts of a run mean.
 #[derive(Clone, Debug, PartialEq)]
@@ -198,7 +198,7 @@ pub struct Symptom {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remedy {
     /// What it does, in a few words.
-    pub title: String,
+    pub title: Prose,
     /// Commands to run, lines to write, things to do.
     pub steps: Vec<Step>,
     /// May it be done in passing?

@@ -173,6 +173,14 @@ fn hold(name: &str, run: &Run, hostile: &str) -> BTreeSet<String> {
             assert!(word != hostile || !hostile.starts_with('-'), "{name}: {line}");
         }
     }
+    for title in diagnosis.causes.iter().flat_map(|cause| &cause.remedies).map(|remedy| &remedy.title) {
+        is_no_code(name, title, hostile);
+    }
+    for settle in diagnosis.causes.iter().filter_map(|cause| cause.settle.as_ref()) {
+        let (before, after) = settle.words();
+        is_no_code(name, before, hostile);
+        is_no_code(name, after, hostile);
+    }
     let special = hostile.contains(SPECIAL) || !hostile.chars().all(|c| matches!(c, ' '..='~'));
     for step in notes(&diagnosis) {
         match step {
@@ -210,7 +218,8 @@ fn is_no_code(name: &str, words: &str, hostile: &str) {
     assert!(!PROGRAMS.contains(&first), "{name}: {words}");
     assert!(!words.contains('`'), "{name}: {words}");
     // Of a stranger's there are names alone, and what had to be quoted means nothing to a shell.
-    assert!(hostile.len() < 3 || !hostile.contains(SPECIAL) || !words.contains(hostile), "{name}: {words}");
+    let special = hostile.contains(|c| c != ' ' && SPECIAL.contains(&c));
+    assert!(hostile.len() < 3 || !special || !words.contains(hostile), "{name}: {words}");
     for quoted in words.split('“').skip(1).filter_map(|rest| rest.split('”').next()) {
         assert!(
             !quoted.contains(['$', ';', '|', '&', '<', '>', '\\', '\'', '"', '(', '*', '#', '!', '~']),

@@ -167,7 +167,7 @@ pub(crate) fn first_field_report() -> Sample {
         }],
         remedies: vec![
             Remedy {
-                title: "Give Node more time for each connection attempt".to_owned(),
+                title: "Give Node more time for each connection attempt".into(),
                 steps: vec![
                     write("NODE_OPTIONS=--network-family-autoselection-attempt-timeout=5000").at("in /pds/pds.env add"),
                     paste("systemctl restart pds"),
@@ -178,7 +178,7 @@ pub(crate) fn first_field_report() -> Sample {
                 proven: false,
             },
             Remedy {
-                title: "Repair IPv6 on the PDS's host, so that there is a second path".to_owned(),
+                title: "Repair IPv6 on the PDS's host, so that there is a second path".into(),
                 steps: vec![paste("sysctl -w net.ipv6.conf.eth0.accept_ra=2")],
                 risk: Risk::Disruptive,
                 undo: vec![paste("sysctl -w net.ipv6.conf.eth0.accept_ra=1")],
@@ -236,8 +236,8 @@ pub(crate) fn silent_v6() -> Sample {
         facts.well_pars(Role::Target, host, "203.0.113.7", 31);
         reference(facts);
     });
-    let remedy = |title: &str, step: Step| Remedy {
-        title: title.to_owned(),
+    let remedy = |title: &'static str, step: Step| Remedy {
+        title: title.into(),
         steps: vec![step],
         risk: Risk::Safe,
         undo: vec![],
@@ -333,7 +333,7 @@ pub(crate) fn name_not_found() -> Sample {
         contributing: vec![],
         symptoms: vec![],
         remedies: vec![Remedy {
-            title: "Check the spelling; then create the records".to_owned(),
+            title: "Check the spelling; then create the records".into(),
             steps: vec![write("pds.exmaple.com. 300 IN A <address of the server>")],
             risk: Risk::Safe,
             undo: vec![],
@@ -424,7 +424,7 @@ pub(crate) fn hostile() -> Sample {
     for cause in &mut diagnosis.causes {
         cause.summary = evil();
         cause.seen = vec![evil(), evil()];
-        cause.settle = Some(evil().into());
+        cause.settle = Some(prose![quoted(&evil())].into());
         cause.confidence = Confidence::Possible;
         cause.scope = Scope { host: Some(evil()), family: Some(Family::V6), vantage: Some(evil()) };
         for contrast in &mut cause.contrast {
@@ -432,7 +432,7 @@ pub(crate) fn hostile() -> Sample {
             contrast.this = format!("{EVIL}: {}", evil());
         }
         for remedy in &mut cause.remedies {
-            remedy.title = evil();
+            remedy.title = prose![quoted(&evil())];
             remedy.steps = vec![say(prose!["Open ", quoted(&evil())])];
             remedy.undo = vec![say(prose![quoted(&evil())])];
         }

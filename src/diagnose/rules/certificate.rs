@@ -87,7 +87,7 @@ fn perhaps_a_strangers(evidence: &Evidence<'_>, mut cause: Cause, line: &Line<'_
         line.addr
     ));
     let settle =
-        Settle::text(format!("whether {} is the address of the PDS's own connection; on its machine:", line.addr))
+        Settle::text(prose!["whether ", line.addr, " is the address of the PDS's own connection; on its machine:"])
             .and("curl -s https://icanhazip.com");
     // Inside, that was looked at, and a rule of its own says what came of it.
     if evidence.inside().is_empty() {

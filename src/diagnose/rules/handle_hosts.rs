@@ -15,7 +15,7 @@ use crate::diagnose::{
     Bounds, Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Line, Seen, host_of},
     not_asked,
-    step::{Did, HostName, Step, command, entry, run, word, write, write_all},
+    step::{Did, HostName, Step, command, entry, prose, quoted, run, word, write, write_all},
     words::date,
 };
 
@@ -436,7 +436,7 @@ fn certificate_remedies(
     let mut remedies = if by_alert { vec![on_demand] } else { Vec::new() };
     remedies.extend([
         Remedy::new(
-            format!("Get a certificate for *.{domain} as well"),
+            prose!["Get a certificate for the wildcard of ", quoted(domain), " as well"],
             [
                 run(command![
                     "sudo certbot certonly --manual --preferred-challenges dns -d",

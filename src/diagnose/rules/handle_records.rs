@@ -423,7 +423,13 @@ impl Handle<'_, '_> {
             self.evidence.verify(),
         ));
         if proof.is_none() {
-            cause = cause.settle(format!("the DID document of {did}: does it claim {}?", self.handle));
+            cause = cause.settle(prose![
+                "the DID document of ",
+                quoted(did.as_str()),
+                ": does it claim ",
+                quoted(&self.handle),
+                "?"
+            ]);
         }
         Some(cause)
     }
@@ -516,7 +522,13 @@ impl Handle<'_, '_> {
         .because(http.iter().map(Seen::id))
         .because(front.map(|seen| seen.id()))
         .settle(match known.as_deref().and_then(Did::new) {
-            Some(did) => Settle::text(format!("after the fix: whether {did} claims {} in its document", self.handle)),
+            Some(did) => Settle::text(prose![
+                "after the fix: whether ",
+                quoted(did.as_str()),
+                " claims ",
+                quoted(&self.handle),
+                " in its document"
+            ]),
             None => Settle::text("the account's DID, to see which of the two ways was meant"),
         })
         .remedy(Remedy::new(

@@ -225,7 +225,7 @@ fn tunnel(evidence: &Evidence<'_>, host: &str, answers: &[Seen<'_, DnsFact>]) ->
         evidence.verify(),
     ));
     if servers.is_empty() {
-        cause = cause.settle(format!("the NS records of {host}'s zone"));
+        cause = cause.settle(prose!["the NS records of ", quoted(host), "'s zone"]);
     } else {
         cause = cause.saw(format!("the zone's name servers: {names}")).contrast(
             "who serves the zone: a tunnel's name resolves only through Cloudflare's own servers",

@@ -23,7 +23,7 @@ const FAR_MS: u64 = 350;
 /// What to do, best first.
 pub(super) fn remedies(evidence: &Evidence<'_>, code: Code, app: &Arm<'_>, theories: &[Theory]) -> Vec<Remedy> {
     let verify = evidence.verify();
-    let own = |title: &str, steps: Vec<Step>| Remedy::new(title, steps, verify.clone());
+    let own = |title: &'static str, steps: Vec<Step>| Remedy::new(title, steps, verify.clone());
     let host = || HostName::new(&app.host);
     let resolver = || {
         own(

@@ -134,7 +134,7 @@ fn nothing_open(evidence: &Evidence<'_>, host: &str, closed: &[&Line<'_>]) -> Op
             cause = cause.saw("port 80 of the same address answers, so the machine is on and only this port is closed");
         }
         cause.remedy(Remedy::new(
-            format!("Open TCP {port} and 80 from the internet to the proxy"),
+            prose!["Open TCP ", port, " and 80 from the internet to the proxy"],
             [
                 run("sudo ss -ltnp 'sport = :443'")
                     .note("on the PDS's machine: something must listen on 0.0.0.0 or [::]"),
@@ -202,7 +202,7 @@ fn only_from_here(evidence: &Evidence<'_>, host: &str, closed: &[&Line<'_>], see
                 format!("this machine: {}", closed.first().map(|line| short(line)).unwrap_or_default()),
                 format!("{reference}: reaches it"),
             )
-            .settle(format!("https://{host}/xrpc/_health on a phone without WLAN"))
+            .settle(prose!["/xrpc/_health of ", quoted(host), " on a phone without WLAN"])
             .remedy(Remedy::new(
                 "Check from another network; at home, let the name lead to the PDS's inner address",
                 [

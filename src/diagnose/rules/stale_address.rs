@@ -51,7 +51,7 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
             )
             .remedy(
                 Remedy::new(
-                    format!("Correct or delete the {record} record"),
+                    prose!["Correct or delete the ", record, " record"],
                     [
                         run(if record == "A" {
                             "ip -4 addr show scope global"

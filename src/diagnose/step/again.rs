@@ -108,3 +108,61 @@ pub fn needs(run: &Run, missing: &NotMeasured) -> Needs {
         Needs::Words(text.to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pdsdoctor_probes::{fact::ProbeName, record::RUN_SCHEMA};
+
+    use super::*;
+
+    fn run(input: &str) -> Run {
+        let text = format!(
+            r#"{{"schema":"{RUN_SCHEMA}","version":"0","started":"2026-11-24T00:00:00Z","elapsed_ms":1,"ended":"complete",
+            "target":{{"input":"","kind":"host","host":null,"port":443,"origin":null,"handle":null,"did":null}},
+            "reference":null,"settings":{{"client_ids":[],"sample_label":"x"}},"facts":[],"not_measured":[]}}"#
+        );
+        let mut run: Run = serde_json::from_str(&text).unwrap();
+        run.target.input = input.into();
+        run
+    }
+
+    fn needed(input: &str, needs: &str) -> String {
+        let missing = NotMeasured { probe: ProbeName::Dns, why: "x".into(), needs: needs.into() };
+        super::needs(&run(input), &missing).to_string()
+    }
+
+    #[test]
+    fn what_a_run_needs_is_made_anew() {
+        assert_eq!(needed("a.example", "sudo pdsdoctor check x; id"), "sudo pdsdoctor check a.example");
+        assert_eq!(needed("x; id", "sudo pdsdoctor check x; id"), "sudo pdsdoctor check 'x; id'");
+        assert_eq!(needed("a.example", "sudo sh -c id"), "sudo pdsdoctor check a.example");
+        assert_eq!(
+            needed("a.example", "sudo pdsdoctor check a.example --with-node"),
+            "sudo pdsdoctor check a.example --with-node"
+        );
+        assert_eq!(needed("a.example", "curl evil | sh"), "“curl evil · sh”");
+        assert_eq!(needed("a.example", "--client-id URL"), "--client-id URL");
+        assert_eq!(needed("a.example", ""), "");
+    }
+
+    #[test]
+    fn what_may_not_stand_in_a_command_is_a_placeholder() {
+        for input in ["-o/etc/x", "--save", "a\u{202e}b", "раypal/x", "a\u{0}b", &"a".repeat(2_000)] {
+            assert_eq!(measure_again(Some(input), false).to_string(), "pdsdoctor check TARGET", "{input:?}");
+        }
+        let typed = measure_again(Some("bücher.example"), true).to_string();
+        assert_eq!(typed, "sudo pdsdoctor check xn--bcher-kva.example");
+        assert_eq!(measure_again(None, true).to_string(), "sudo pdsdoctor check");
+    }
+
+    #[test]
+    fn a_strangers_options_are_no_commands() {
+        let mut run = run("a.example");
+        run.settings.also_given = vec!["--resolve".into(), "$(id)".into(), "; id".into(), "--x y".into()];
+        run.settings.client_ids = vec!["https://a.example/?a&b".into(), "-x".into()];
+        run.settings.only_v4 = true;
+        let (command, others) = again(&run);
+        assert_eq!(command.to_string(), "pdsdoctor check a.example --client-id 'https://a.example/?a&b' -4");
+        assert_eq!(others, ["--resolve", "--client-id"]);
+    }
+}

@@ -171,7 +171,23 @@ words! {
 /// A command to paste into a shell of the POSIX family (bash, dash, zsh): one line of printable ASCII.
 ///
 /// It is made of parts with blanks between them: text of this program's own, which cannot be made at run time, and
-/// words from elsewhere, which are quoted. There is no way from a `String` to a command.
+/// words from elsewhere, which are quoted. There is no way from a `String` to a command:
+///
+/// ```compile_fail
+/// let host = String::from("pds.example.com; id");
+/// pdsdoctor::command!["dig", host.as_str()];
+/// ```
+///
+/// ```compile_fail
+/// let host = "pds.example.com; id";
+/// pdsdoctor::diagnose::step::run(format!("dig {host}"));
+/// ```
+///
+/// ```
+/// use pdsdoctor::{command, diagnose::step::HostName};
+/// assert_eq!(command!["dig", HostName::new("pds.example.com")].unwrap().to_string(), "dig pds.example.com");
+/// assert_eq!(command!["dig", HostName::new("pds.example.com; id")], None);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command(Vec<Part>);
 

@@ -18,7 +18,11 @@ pub use name::{
 
 pub use crate::{command, entry, prose, word};
 
-/// A line of a file or of a zone: written in this program, with names in it.
+/// A line of a file or of a zone: written in this program, with names in it, and nothing else:
+///
+/// ```compile_fail
+/// pdsdoctor::entry!["server_name ", String::from("a;} b").as_str(), ";"];
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line(String);
 
@@ -50,6 +54,11 @@ impl From<&'static str> for Line {
 }
 
 /// A sentence, or a part of one: nothing to paste. Foreign text in it stands between quotation marks.
+///
+/// ```compile_fail
+/// let program = "x`id`";
+/// pdsdoctor::diagnose::step::say(format!("stop {program}"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prose(String);
 
@@ -57,6 +66,26 @@ impl Prose {
     /// Prose of these pieces, without anything between them.
     pub fn of(pieces: impl IntoIterator<Item = String>) -> Self {
         Self(pieces.into_iter().collect())
+    }
+
+    /// The words.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The same with more behind it.
+    #[must_use]
+    pub fn with(mut self, words: &'static str) -> Self {
+        self.0.push_str(words);
+        self
+    }
+}
+
+impl std::ops::Deref for Prose {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
     }
 }
 
@@ -105,6 +134,22 @@ impl IntoProse for Quoted<'_> {
         let harmless = |c: char| c.is_alphanumeric() || " ._:/@=,+-…".contains(c);
         let safe: String = Text::limited(self.0, QUOTED).chars().map(|c| if harmless(c) { c } else { '·' }).collect();
         format!("“{safe}”")
+    }
+}
+
+/// Words of this program's that were put together at run time.
+pub struct Told<'a>(&'a str);
+
+/// Words of this program's that were put together at run time (a list, what comes of a remedy): they stand without
+/// quotation marks, and without what only a shell has a use for.
+pub fn told(words: &str) -> Told<'_> {
+    Told(words)
+}
+
+impl IntoProse for Told<'_> {
+    fn prose(self) -> String {
+        let shells = |c: char| "$`|&<>\\;*?{}~#!".contains(c);
+        Text::limited(self.0, usize::MAX).chars().map(|c| if shells(c) { '·' } else { c }).collect()
     }
 }
 
@@ -305,9 +350,9 @@ pub fn flat(steps: &[Step]) -> Vec<String> {
 /// The measurement that would settle something: in words, or by commands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settle {
-    before: String,
+    before: Prose,
     commands: Vec<Command>,
-    after: String,
+    after: Prose,
 }
 
 impl Settle {
@@ -317,8 +362,8 @@ impl Settle {
     }
 
     /// In words, which are nothing to paste.
-    pub fn text(words: impl Into<String>) -> Self {
-        Self { before: words.into(), commands: Vec::new(), after: String::new() }
+    pub fn text(words: impl Into<Prose>) -> Self {
+        Self { before: words.into(), commands: Vec::new(), after: "".into() }
     }
 
     /// And by a command.
@@ -335,15 +380,18 @@ impl Settle {
 
     /// What else belongs to the measurement.
     #[must_use]
-    pub fn then(mut self, words: impl Into<String>) -> Self {
-        let words = words.into();
-        self.after = if self.after.is_empty() { words } else { format!("{words} {}", self.after) };
+    pub fn then(mut self, words: impl Into<Prose>) -> Self {
+        let mut words: Prose = words.into();
+        if !self.after.is_empty() {
+            words.0 = format!("{words} {}", self.after);
+        }
+        self.after = words;
         self
     }
 
     /// The words around the commands.
     pub fn words(&self) -> (&str, &str) {
-        (&self.before, &self.after)
+        (self.before.as_str(), self.after.as_str())
     }
 
     /// The commands.
@@ -357,7 +405,7 @@ impl fmt::Display for Settle {
         let commands = self.commands.iter().map(ToString::to_string).collect::<Vec<_>>().join(", beside ");
         // `, and then` follows what it is about at once.
         let gap = if self.after.starts_with([',', ';', '.']) || self.after.is_empty() { "" } else { " " };
-        let parts = [self.before.as_str(), &commands];
+        let parts = [self.before.as_str(), commands.as_str()];
         let start = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
         write!(f, "{start}{}{}", if start.is_empty() { "" } else { gap }, self.after)
     }
@@ -369,8 +417,8 @@ impl From<&'static str> for Settle {
     }
 }
 
-impl From<String> for Settle {
-    fn from(words: String) -> Self {
+impl From<Prose> for Settle {
+    fn from(words: Prose) -> Self {
         Self::text(words)
     }
 }

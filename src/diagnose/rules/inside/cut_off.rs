@@ -18,6 +18,7 @@ use crate::diagnose::{
     inside::place_words,
     outermost::{Blame, outermost},
     rules::{Found, Rule, list},
+    step::{prose, quoted, told},
 };
 
 pub(in crate::diagnose) const RULE: Rule = Rule { codes: &[Code::FwEgressClosed], judge };
@@ -116,7 +117,14 @@ fn reset(evidence: &Evidence<'_>, place: &Vantage) -> Option<Cause> {
     let cause = if confidence == Confidence::Confirmed {
         cause
     } else {
-        cause.settle(format!("the same handshake a few times from {}, port {port} of {sni}", place_words(place)))
+        cause.settle(prose![
+            "the same handshake a few times from ",
+            told(&place_words(place)),
+            ", port ",
+            port,
+            " of ",
+            quoted(sni)
+        ])
     };
     Some(cause.remedy(let_out(evidence, (hosts.len() == 1).then_some(sni), place)))
 }
@@ -131,9 +139,10 @@ fn beside(cause: Cause, evidence: &Evidence<'_>, place: &Vantage, blame: &Blame<
         None if blame.is_machine() && *place != Vantage::Here => {
             cause.saw(SAME_FROM_HERE).settle("the same handshakes from another machine in the same network")
         }
-        None => cause.settle(format!(
-            "the same handshakes {}",
-            if evidence.inside().is_confined() { "from this machine itself" } else { "from another machine" }
-        )),
+        None => cause.settle(if evidence.inside().is_confined() {
+            "the same handshakes from this machine itself"
+        } else {
+            "the same handshakes from another machine"
+        }),
     }
 }

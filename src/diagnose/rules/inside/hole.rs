@@ -19,7 +19,7 @@ use crate::diagnose::{
     outermost::{Blame, outermost},
     par_stage::{FetchFailure, Stage},
     situation,
-    step::{InterfaceName, command, run, say, write, write_all},
+    step::{InterfaceName, command, prose, quoted, run, say, told, write, write_all},
 };
 
 pub(in super::super) const RULE: Rule = Rule { codes: &[Code::V6UlaIntoHole, Code::V6BlackholeEgress], judge };
@@ -202,7 +202,7 @@ fn hole(evidence: &Evidence<'_>, hole: &Hole<'_, '_>) -> Cause {
         cause = cause.saw(line).because(ids);
     }
     if confidence != Confidence::Confirmed {
-        cause = cause.settle(format!("IPv6 connections from {where_} to more hosts that have both families"));
+        cause = cause.settle(prose!["IPv6 connections from ", told(&where_), " to more hosts that have both families"]);
     }
     if let Some(works) = blame.works_here() {
         cause = cause.because([works.id()]).contrast(
@@ -237,7 +237,7 @@ fn more_time(evidence: &Evidence<'_>, swallowed: &[&Tried<'_>]) -> Option<Remedy
     let patient = node_model::Remedy::AttemptTimeout;
     let helps = story.first().candidates.iter().any(|it| it.remedy == patient && it.recommendable());
     let service = Service::of(evidence, story.process.body);
-    let title = "Until then give each connection attempt of Node more time".to_owned();
+    let title = "Until then give each connection attempt of Node more time".into();
     helps.then(|| service.set(patient.options().as_ref(), title, &remedies::verify(evidence))).flatten()
 }
 
@@ -364,7 +364,7 @@ fn remedies(evidence: &Evidence<'_>, private: bool, in_container: bool, interfac
             verify.clone(),
         ),
         Remedy::new(
-            format!("Until then take IPv6 away from {interface}: everything then uses IPv4 at once"),
+            prose!["Until then take IPv6 away from ", quoted(interface), ": everything then uses IPv4 at once"],
             [
                 run(command!["sudo sysctl -w", key.set("=1")]),
                 say("delete the AAAA records of the PDS for as long, and of the wildcard"),

@@ -190,7 +190,7 @@ fn not_listening(evidence: &Evidence<'_>, cause: Cause, listeners: Seen<'_, List
     let verify = evidence.verify();
     let remedy = match program {
         USERLAND_PROXY => Remedy::new(
-            format!("Publish port {port} for IPv6 too: Docker publishes it for IPv4 alone"),
+            prose!["Publish port ", port, " for IPv6 too: Docker publishes it for IPv4 alone"],
             [
                 write(entry!["ports: [\"", port, ":", port, "\"]"])
                     .at("in compose.yaml")
@@ -226,7 +226,7 @@ fn not_listening(evidence: &Evidence<'_>, cause: Cause, listeners: Seen<'_, List
         )
         .undo(say("remove the lines and reload")),
         other => Remedy::new(
-            format!("Let {other} listen on [::]:{port} too"),
+            prose!["Let ", quoted(other), " listen on [::]:", port, " too"],
             [run(command!["sudo ss -ltnp", word!["sport = :", port]])
                 .note(prose!["must show [::]:", port, " or *:", port])],
             verify,

@@ -14,7 +14,7 @@ use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Seen},
     net_kinds::{AddressKind, address_kind},
-    step::{run, say, write},
+    step::{prose, run, say, told, write},
 };
 
 pub(in super::super) const RULE: Rule = Rule { codes: &[Code::V6ClientIpMasked], judge };
@@ -91,7 +91,11 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     .because(without)
     .settle("the addresses in the proxy's log, of a visit by IPv6 and of one by IPv4: curl -6 and curl -4 from outside");
     let whole = Remedy::new(
-        format!("Let {what} use the machine's own network, as the official compose file does with Caddy and the PDS"),
+        prose![
+            "Let ",
+            told(&what),
+            " use the machine's own network, as the official compose file does with Caddy and the PDS"
+        ],
         [
             write("    network_mode: host").at("in compose.yaml, under that service, instead of ports: and networks:"),
             say("the same for the PDS, or publish its port at 127.0.0.1 only; Caddy then finds it at 127.0.0.1"),

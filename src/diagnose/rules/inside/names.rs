@@ -14,7 +14,7 @@ use crate::diagnose::{
     net_kinds::{AddressKind, address_kind},
     outermost::outermost,
     rules::{Found, Rule, list},
-    step::{HostName, Settle, command, run, say, word, write},
+    step::{HostName, Settle, command, prose, run, say, word, write},
 };
 
 pub(in crate::diagnose) const RULE: Rule = Rule {
@@ -70,11 +70,11 @@ fn words(outcome: DnsOutcome) -> String {
 }
 
 /// The remedy for a resolver that should not be asked.
-fn another_resolver(evidence: &Evidence<'_>, why: &str, at: &Vantage) -> Remedy {
+fn another_resolver(evidence: &Evidence<'_>, why: &'static str, at: &Vantage) -> Remedy {
     let confined = *at != Vantage::Here;
     if confined {
         Remedy::new(
-            format!("Give the PDS's container a resolver {why}"),
+            prose!["Give the PDS's container a resolver ", why],
             [
                 write("dns: [9.9.9.9, 1.1.1.1]").at("in /pds/compose.yaml, in the PDS's service"),
                 run("sudo docker compose -f /pds/compose.yaml up -d"),
@@ -86,7 +86,7 @@ fn another_resolver(evidence: &Evidence<'_>, why: &str, at: &Vantage) -> Remedy 
         .undo(run("sudo docker compose -f /pds/compose.yaml up -d"))
     } else {
         Remedy::new(
-            format!("Give this machine a resolver {why}"),
+            prose!["Give this machine a resolver ", why],
             [
                 write("DNS=9.9.9.9 1.1.1.1").at("with systemd-resolved, in /etc/systemd/resolved.conf"),
                 run("sudo systemctl restart systemd-resolved").note("with systemd-resolved"),
@@ -381,10 +381,11 @@ fn split(evidence: &Evidence<'_>, place: &Vantage, found: &mut Found) {
                 word!["@", first.body.server.ip()]
             ])),
         };
-        let mut remedy = another_resolver(evidence, "with the public view", place);
-        if kind == AddressKind::Nat64 {
-            remedy.title.push_str(", without DNS64");
-        }
+        let why = match kind {
+            AddressKind::Nat64 => "with the public view, without DNS64",
+            _ => "with the public view",
+        };
+        let remedy = another_resolver(evidence, why, place);
         found.cause(cause.remedy(remedy));
     }
 }

@@ -13,7 +13,7 @@ use crate::diagnose::{
     node_model::{Options, Release},
     rules::{Found, Rule, list},
     situation::{self, Story, outcome_words},
-    step::{ContainerName, Step, command, entry, run, run_or, say, word, write},
+    step::{ContainerName, Step, command, entry, prose, run, run_or, say, told, word, write},
 };
 
 pub(in crate::diagnose::rules) const RULE: Rule = Rule { codes: &[Code::NodeOptionsNotApplied], judge };
@@ -204,7 +204,7 @@ fn cause(evidence: &Evidence<'_>, process: Seen<'_, ProcessFact>, meant: &Meant)
         );
     }
     if meant.confidence != Confidence::Confirmed {
-        cause = cause.settle(format!("whether {} is this PDS's file", meant.place));
+        cause = cause.settle(prose!["whether ", told(&meant.place), " is this PDS's file"]);
     }
     cause.remedy(remedy(evidence, process.body, meant))
 }
@@ -220,19 +220,19 @@ fn remedy(evidence: &Evidence<'_>, process: &ProcessFact, meant: &Meant) -> Reme
     let verify = evidence.verify();
     let value = flags(&meant.options);
     let line = || write(entry!["NODE_OPTIONS=", value.as_slice()]);
-    let set = service.set(Some(&meant.options), String::new(), &verify);
+    let set = service.set(Some(&meant.options), "".into(), &verify);
     let steps = set.map_or_else(|| vec![line()], |remedy| remedy.steps);
     let (title, steps) = match meant.fix {
-        Fix::Quotes => ("Write the flags without single quotes, and make the process anew".to_owned(), steps),
+        Fix::Quotes => ("Write the flags without single quotes, and make the process anew".into(), steps),
         Fix::Restart => {
             // The setting is there; what comes after it makes it count.
             let setting = steps.iter().rposition(|step| matches!(step, Step::Write { .. }));
             let restart = steps.into_iter().skip(setting.map_or(0, |at| at + 1)).collect();
-            (format!("Start the PDS anew, so that it reads {}", meant.place), restart)
+            (prose!["Start the PDS anew, so that it reads ", told(&meant.place)], restart)
         }
         Fix::Overwritten => (
             "Find what sets NODE_OPTIONS after the container's start: its entrypoint, or a script that starts Node"
-                .to_owned(),
+                .into(),
             vec![
                 run(command![
                     "sudo cat",

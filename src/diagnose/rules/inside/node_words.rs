@@ -13,7 +13,8 @@ use crate::diagnose::{
     rules::list,
     situation::{Reading, Story, outcome_words},
     step::{
-        Command, HostName, NodeFlag, Step, UnitName, command, entry, prose, quoted, run, run_or, say, write, write_all,
+        Command, HostName, NodeFlag, Prose, Step, UnitName, command, entry, prose, quoted, run, run_or, say, told,
+        write, write_all,
     },
 };
 
@@ -42,11 +43,11 @@ pub(super) fn remedies(evidence: &Evidence<'_>, fare: &Fare<'_, '_>, code: Code)
         let then = then(candidate);
         match candidate.remedy {
             node_model::Remedy::AttemptTimeout => {
-                let title = format!("Give each attempt of Node's 5 s{then}");
+                let title = prose!["Give each attempt of Node's 5 s", told(&then)];
                 all.extend(service.set(candidate.remedy.options().as_ref(), title, &verify));
             }
             node_model::Remedy::Ipv4Only => {
-                let title = format!("Or let Node try IPv4 only, by two flags that must go together{then}");
+                let title = prose!["Or let Node try IPv4 only, by two flags that must go together", told(&then)];
                 all.extend(service.set(candidate.remedy.options().as_ref(), title, &verify));
             }
             node_model::Remedy::RepairIpv6 if v6_is_ours && story_has_dead_v6(story) => {
@@ -71,8 +72,12 @@ pub(super) fn remedies(evidence: &Evidence<'_>, fare: &Fare<'_, '_>, code: Code)
     }
     if all.is_empty() {
         let release = fare.reading.runtime.release;
-        let why =
-            format!("Update Node (here {release}), which does not know a timer for attempts: 20.13, 22.1 or newer");
+        let release = release.to_string();
+        let why = prose![
+            "Update Node (here ",
+            told(&release),
+            "), which does not know a timer for attempts: 20.13, 22.1 or newer"
+        ];
         all.push(Remedy::new(why, [run("sudo pdsadmin update").note("the official image")], verify).disruptive());
     }
     all
@@ -93,7 +98,7 @@ fn repair(story: &Story<'_>, then: &str, verify: &Command) -> Remedy {
         _ => run(command!["sudo nsenter -t", story.process.body.pid, "-n", what]),
     };
     Remedy::new(
-        format!("Repair IPv6 where the PDS is{then}"),
+        prose!["Repair IPv6 where the PDS is", told(&then)],
         [
             look("ip -6 addr show scope global"),
             look("ip -6 route show default").note("what is missing?"),
@@ -141,7 +146,7 @@ impl<'a> Service<'a> {
     }
 
     /// Setting flags, where this PDS has its settings.
-    pub(super) fn set(&self, options: Option<&Options>, title: String, verify: &Command) -> Option<Remedy> {
+    pub(super) fn set(&self, options: Option<&Options>, title: Prose, verify: &Command) -> Option<Remedy> {
         let (kept, hidden) = self.kept();
         let mut value = if hidden { Vec::new() } else { kept.clone() };
         value.extend(flags(options?));
@@ -219,7 +224,7 @@ impl<'a> Service<'a> {
     }
 
     fn remove_ipv6(&self, then: &str, verify: &Command) -> Remedy {
-        let title = format!("Or take IPv6 away from the PDS, the loopback included{then}");
+        let title = prose!["Or take IPv6 away from the PDS, the loopback included", told(&then)];
         let own_network = self.process.own_network == Some(true) && self.container.is_some();
         if own_network {
             return Remedy::new(

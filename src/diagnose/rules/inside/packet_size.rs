@@ -15,7 +15,7 @@ use crate::diagnose::{
     inside::place_words,
     outermost::outermost,
     rules::{Found, Rule, list},
-    step::{Settle, command, entry, run, say, write},
+    step::{Settle, command, entry, prose, run, say, write},
 };
 
 pub(in crate::diagnose) const RULE: Rule = Rule { codes: &[Code::MtuContainerOverTunnel], judge };
@@ -156,7 +156,7 @@ fn remedies(evidence: &Evidence<'_>, mtu: u32, is_machine: bool) -> Vec<Remedy> 
         return vec![clamp];
     }
     let network = Remedy::new(
-        format!("Give the container's network packets of at most {mtu} bytes"),
+        prose!["Give the container's network packets of at most ", mtu, " bytes"],
         [
             write(entry!["networks: { default: { driver_opts: { com.docker.network.driver.mtu: ", mtu, " } } }"])
                 .at("in compose.yaml"),

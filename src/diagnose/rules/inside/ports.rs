@@ -145,7 +145,7 @@ fn wrong_port(evidence: &Evidence<'_>) -> Option<Cause> {
         cause
             .remedy(
                 Remedy::new(
-                    format!("Let the PDS listen at {other}"),
+                    prose!["Let the PDS listen at ", other],
                     [write(entry!["PDS_PORT=", other]).note("in /pds/pds.env"), run("sudo systemctl restart pds")],
                     evidence.verify(),
                 )
@@ -153,7 +153,7 @@ fn wrong_port(evidence: &Evidence<'_>) -> Option<Cause> {
                 .undo(say("remove the line and restart")),
             )
             .remedy(Remedy::new(
-                format!("Or let the proxy ask at {port}"),
+                prose!["Or let the proxy ask at ", port],
                 [
                     write(entry!["reverse_proxy http://localhost:", port]).at("Caddyfile"),
                     run("sudo docker restart caddy").note("Caddy of the official install"),
@@ -212,17 +212,18 @@ fn taken(evidence: &Evidence<'_>) -> Option<Cause> {
         "the PDS's own port: answers".to_owned(),
     );
     if others.is_empty() {
-        cause = cause.settle(format!(
-            "is {} meant to be the PDS's proxy? Then it lacks its site: host-not-a-pds",
-            owner.program
-        ));
+        cause = cause.settle(prose![
+            "is ",
+            quoted(&owner.program),
+            " meant to be the PDS's proxy? Then it lacks its site: host-not-a-pds"
+        ]);
     } else {
         cause = cause.saw(format!("{} runs beside it without the port", list(&others)));
     }
     Some(
         cause.remedy(
             Remedy::new(
-                format!("Free the port of {}, or let it pass the PDS's name on", owner.program),
+                prose!["Free the port of ", quoted(&owner.program), ", or let it pass the PDS's name on"],
                 [
                     run("sudo ss -ltnp 'sport = :443 or sport = :80'"),
                     run_or(

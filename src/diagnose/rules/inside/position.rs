@@ -185,7 +185,7 @@ fn stale(evidence: &Evidence<'_>, case: &Case<'_>) -> Option<Cause> {
         )
         .remedy(
             Remedy::new(
-                format!("Point {} to {now}, and let a program keep it so", case.host),
+                prose!["Point ", quoted(&case.host), " to ", now, ", and let a program keep it so"],
                 [
                     write(entry![HostName::new(case.host), ".  A  ", now]).note("also of the wildcard"),
                     run("sudo apt install ddclient").note("or the router's own dynamic DNS"),
@@ -294,9 +294,11 @@ fn hairpin(evidence: &Evidence<'_>, case: &Case<'_>, found: &mut Found) -> Optio
             format!("{}: {how}", first.addr),
             format!("{}: the PDS answers", case.front),
         )
-        .settle(format!(
-            "open https://{host}/xrpc/_health on a phone without WLAN: if it answers there, only the way back to oneself is missing"
-        ));
+        .settle(prose![
+            "open /xrpc/_health of ",
+            quoted(host),
+            " on a phone without WLAN: if it answers there, only the way back to oneself is missing"
+        ]);
     let home = Remedy::new(
         "Let the name lead to this machine itself, here only",
         [run(command!["echo", word![own_address(evidence), " ", HostName::new(host)], "| sudo tee -a /etc/hosts"])],

@@ -19,7 +19,7 @@ use crate::diagnose::{
     evidence::Evidence,
     inside::{Fate, Inside, fate},
     par_stage::{FetchFailure, Stage},
-    step::{InterfaceName, Settle, command},
+    step::{InterfaceName, Settle, command, prose, quoted},
 };
 
 pub(in super::super) const RULE: Rule = Rule {
@@ -161,7 +161,7 @@ fn ignored_by_kernel(evidence: &Evidence<'_>, uplink: &Uplink<'_>) -> Option<Cau
             }
             cause.settle(
                 Settle::run(remedies::verify(evidence))
-                    .then(format!(", which listens for the router's advertisements at {name}")),
+                    .then(prose![", which listens for the router's advertisements at ", quoted(name)]),
             )
         }
     };

@@ -14,7 +14,7 @@ use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy,
     evidence::Evidence,
     inside::Inside,
-    step::{InterfaceName, Settle, command, entry, run, say, write_all},
+    step::{InterfaceName, Settle, command, entry, prose, quoted, run, say, write_all},
 };
 
 /// A router that keeps to the defaults of RFC 4861, section 6.2.1, says every 600 s at the latest
@@ -105,7 +105,7 @@ pub(super) fn not_applied(evidence: &Evidence<'_>, uplink: &Uplink<'_>) -> Optio
 fn after_the_interface(evidence: &Evidence<'_>, interface: &str) -> Remedy {
     let key = Key::accept_ra(interface);
     Remedy::new(
-        format!("Set accept_ra of {interface} again once the interface is there, at every boot"),
+        prose!["Set accept_ra of ", quoted(interface), " again once the interface is there, at every boot"],
         [
             run(command!["sudo sysctl -w", key.set("=2")]),
             write_all([
@@ -196,7 +196,7 @@ fn not_at_next_boot(evidence: &Evidence<'_>, uplink: &Uplink<'_>) -> Option<Caus
 fn file_for(evidence: &Evidence<'_>, interface: &str) -> Remedy {
     let key = Key::accept_ra(interface);
     Remedy::new(
-        format!("Write down what is in effect, with the key of {interface} itself"),
+        prose!["Write down what is in effect, with the key of ", quoted(interface), " itself"],
         [run(command!["echo", key.set(" = 2"), "| sudo tee /etc/sysctl.d/90-accept-ra.conf"])],
         remedies::verify(evidence),
     )

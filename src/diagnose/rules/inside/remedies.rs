@@ -75,7 +75,11 @@ pub(super) fn take_advertisements(evidence: &Evidence<'_>, uplink: &Uplink<'_>) 
 pub(super) fn sysctl(evidence: &Evidence<'_>, interface: &str) -> Remedy {
     let key = Key::accept_ra(interface);
     Remedy::new(
-        format!("Let the kernel take advertisements at {interface} although it forwards, now and at every boot"),
+        prose![
+            "Let the kernel take advertisements at ",
+            quoted(interface),
+            " although it forwards, now and at every boot"
+        ],
         [
             run(command!["sudo sysctl -w", key.set("=2")]),
             run(command!["echo", key.set(" = 2"), "| sudo tee /etc/sysctl.d/90-accept-ra.conf"]),
@@ -91,7 +95,7 @@ pub(super) fn sysctl(evidence: &Evidence<'_>, interface: &str) -> Remedy {
 fn ifupdown(evidence: &Evidence<'_>, interface: &str) -> Remedy {
     let name = || InterfaceName::new(interface);
     Remedy::new(
-        format!("Or, where /etc/network/interfaces has IPv6 for {interface}, say it there"),
+        prose!["Or, where /etc/network/interfaces has IPv6 for ", quoted(interface), ", say it there"],
         [
             write("accept_ra 2").at(prose![
                 "in /etc/network/interfaces, below \"iface ",
@@ -119,7 +123,7 @@ fn networkd(evidence: &Evidence<'_>, uplink: &Uplink<'_>) -> Remedy {
     let within = |behind: &'static str| word!["/etc/systemd/network/", file.clone(), behind];
     const RELOAD: &str = "sudo networkctl reload && sudo networkctl reconfigure";
     Remedy::new(
-        format!("Tell systemd-networkd to take advertisements at {} although it forwards", uplink.name),
+        prose!["Tell systemd-networkd to take advertisements at ", quoted(&uplink.name), " although it forwards"],
         [
             run(command!["sudo mkdir -p", within(".d")]),
             run(command!["printf '[Network]\\nIPv6AcceptRA=yes\\n' | sudo tee", within(".d/accept-ra.conf")]),
@@ -171,7 +175,7 @@ pub(super) const TRANSLATES: u32 = 27;
 pub(super) const COMPOSE_ANEW: &str = "docker compose down && docker compose up -d";
 
 /// Give the container's network IPv6 that reaches the internet.
-pub(super) fn network_with_v6(evidence: &Evidence<'_>, title: &str) -> Remedy {
+pub(super) fn network_with_v6(evidence: &Evidence<'_>, title: &'static str) -> Remedy {
     let modern = docker(evidence).and_then(|(_, major)| major).is_none_or(|major| major >= TRANSLATES);
     let mut steps = Vec::new();
     if !modern {

@@ -15,7 +15,7 @@ use crate::diagnose::{
     evidence::{Evidence, Seen},
     inside::{Fate, fate, place_words},
     rules::list,
-    step::{entry, run, say, write},
+    step::{Prose, entry, prose, run, say, told, write},
 };
 
 /// What came of it.
@@ -175,7 +175,7 @@ fn is_elsewhere(asked: &Asked<'_>, listening: &[&Listener], place: &Vantage) -> 
 
 fn with_remedies(cause: Cause, evidence: &Evidence<'_>, code: Code, port: u16, first: &Asked<'_>) -> Cause {
     let verify = evidence.verify();
-    let point = |title: String, to: Option<IpAddr>| {
+    let point = |title: Prose, to: Option<IpAddr>| {
         let (caddy, nginx) = match to {
             Some(to) if to.is_ipv6() => {
                 (entry!["reverse_proxy http://[", to, "]:", port], entry!["proxy_pass http://[", to, "]:", port, ";"])
@@ -201,9 +201,9 @@ fn with_remedies(cause: Cause, evidence: &Evidence<'_>, code: Code, port: u16, f
     match code {
         Code::Port2583Vs3000 => {
             let other = first.upstream.port;
-            cause.remedy(point(format!("Let the proxy ask at {port}"), None)).remedy(
+            cause.remedy(point(prose!["Let the proxy ask at ", port], None)).remedy(
                 Remedy::new(
-                    format!("Or let the PDS listen at {other}"),
+                    prose!["Or let the PDS listen at ", other],
                     [write(entry!["PDS_PORT=", other]).at("/pds/pds.env"), run("sudo systemctl restart pds")],
                     verify.clone(),
                 )
@@ -214,7 +214,7 @@ fn with_remedies(cause: Cause, evidence: &Evidence<'_>, code: Code, port: u16, f
         Code::ProxyWrongAddress => match listens_at(evidence, port) {
             Some(addr) => {
                 let to = at(addr, port);
-                let title = format!("Let the proxy ask at {to}, where the PDS listens");
+                let title = prose!["Let the proxy ask at ", told(&to), ", where the PDS listens"];
                 cause.remedy(point(title, Some(addr)))
             }
             None => cause.remedy(
@@ -233,7 +233,7 @@ fn with_remedies(cause: Cause, evidence: &Evidence<'_>, code: Code, port: u16, f
             ),
         },
         _ => cause.remedy(Remedy::new(
-            format!("Let TCP {port} pass from the proxy to the PDS"),
+            prose!["Let TCP ", port, " pass from the proxy to the PDS"],
             [
                 run("sudo nft list ruleset | grep -iE 'drop|reject'").note("find the rule, and take it out"),
                 run("sudo iptables -L -nv"),

@@ -16,7 +16,7 @@ use crate::diagnose::{
     net_kinds::{AddressKind, address_kind},
     outermost::{Blame, outermost},
     rules::{Found, Rule, list},
-    step::{HostName, Settle, Url, command, run, say, write},
+    step::{HostName, Settle, Url, command, prose, quoted, run, say, write},
 };
 
 pub(in crate::diagnose) const RULE: Rule =
@@ -289,7 +289,7 @@ fn challenged(evidence: &Evidence<'_>, place: &Vantage, host: &str) -> Option<Ca
         None => cause.settle(Settle::run(command!["curl -i", Url::new(client)]).then(", from another network")),
     };
     Some(cause.remedy(Remedy::new(
-        format!("Ask the operators of {host} to let your server's address through to its client metadata"),
+        prose!["Ask the operators of ", quoted(host), " to let your server's address through to its client metadata"],
         [run(command!["curl -sS -o /dev/null -D -", Url::new(client)]).note("on this machine; send them the answer")],
         evidence.verify(),
     )))
