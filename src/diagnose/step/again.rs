@@ -111,19 +111,35 @@ pub fn needs(run: &Run, missing: &NotMeasured) -> Needs {
 
 #[cfg(test)]
 mod tests {
-    use pdsdoctor_probes::{fact::ProbeName, record::RUN_SCHEMA};
+    use pdsdoctor_probes::{
+        fact::ProbeName,
+        record::{Ended, RUN_SCHEMA, Settings, Target},
+    };
 
     use super::*;
 
     fn run(input: &str) -> Run {
-        let text = format!(
-            r#"{{"schema":"{RUN_SCHEMA}","version":"0","started":"2026-11-24T00:00:00Z","elapsed_ms":1,"ended":"complete",
-            "target":{{"input":"","kind":"host","host":null,"port":443,"origin":null,"handle":null,"did":null}},
-            "reference":null,"settings":{{"client_ids":[],"sample_label":"x"}},"facts":[],"not_measured":[]}}"#
-        );
-        let mut run: Run = serde_json::from_str(&text).unwrap();
-        run.target.input = input.into();
-        run
+        let target = Target {
+            input: input.into(),
+            kind: TargetKind::Host,
+            host: None,
+            port: 443,
+            origin: None,
+            handle: None,
+            did: None,
+        };
+        Run {
+            schema: RUN_SCHEMA.to_owned(),
+            version: "0".into(),
+            started: "2026-11-24T00:00:00Z".into(),
+            elapsed_ms: 1,
+            ended: Ended::Complete,
+            target,
+            reference: None,
+            settings: Settings::default(),
+            facts: Vec::new(),
+            not_measured: Vec::new(),
+        }
     }
 
     fn needed(input: &str, needs: &str) -> String {

@@ -15,7 +15,7 @@ use crate::diagnose::{
     inside::place_words,
     net_kinds::{AddressKind, address_kind},
     rules::{Found, Rule, list},
-    step::{HostName, command, run, say},
+    step::{HostName, command, prose, quoted, run, say, told},
 };
 
 pub(in crate::diagnose) const RULE: Rule =
@@ -106,7 +106,7 @@ fn cause(evidence: &Evidence<'_>, files: Seen<'_, NameFilesFact>, host: &str, ro
         ));
     }
     if confidence < Confidence::Confirmed {
-        cause = cause.settle(format!("a connection to {host} at {}", list(&published)));
+        cause = cause.settle(prose!["a connection to ", quoted(host), " at ", told(&list(&published))]);
     }
     Some(cause.remedy(remedy(evidence, code, host, &files.fact.vantage)))
 }

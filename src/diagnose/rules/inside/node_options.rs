@@ -261,7 +261,7 @@ fn refused(evidence: &Evidence<'_>, container: Seen<'_, ContainerFact>) -> Optio
         Cause::new(Code::NodeOptionsNotApplied, Impact::Broken, Confidence::Likely, summary)
             .scope(Scope { vantage: Some(format!("container:{}", body.name)), ..Scope::default() })
             .because([container.id()])
-            .settle("the container's log: `node: … is not allowed in NODE_OPTIONS`")
+            .settle("the container's log: “node: … is not allowed in NODE_OPTIONS”")
             .remedy(
                 Remedy::new(
                     "Take the flag out that this Node does not know",

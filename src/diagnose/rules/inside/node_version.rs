@@ -69,7 +69,7 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
             format!("here, by the PDS's log: `{}`, {} times", error.code.words(), error.count),
             "Node 24.18.0 with the same module: not seen to abort",
         ),
-        None => cause.settle("the PDS's log at a restart: `Assertion failed: (env) != nullptr`"),
+        None => cause.settle("the PDS's log at a restart: “Assertion failed: (env) != nullptr”"),
     };
     if let Some(container) = restarts.or(aborted) {
         cause = cause
