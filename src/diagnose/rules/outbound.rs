@@ -131,6 +131,9 @@ fn explain(evidence: &Evidence<'_>, app: &Arm<'_>, arms: &Arms<'_>, fitting: &[T
 
 /// `sudo` on the PDS's machine sees what can only be guessed from here.
 fn settle(evidence: &Evidence<'_>) -> Settle {
+    if evidence.inside().pds().is_some() {
+        return "the same host, tried from where the PDS is, which this run did not do".into();
+    }
     Settle::run(evidence.measure_again(true)).then("on the PDS's own machine")
 }
 

@@ -81,7 +81,11 @@ fn turned_away(evidence: &Evidence<'_>, client: &str) -> Option<Cause> {
         .saw(format!("{host} to the PDS: {said}"))
         .because([seen.id()])
         .because(fetched.iter().cloned())
-        .settle(Settle::run(command!["curl -i", Url::new(client)]).then("on the PDS's own machine"));
+        .settle(Settle::run(command!["curl -i", Url::new(client)]).then(if evidence.inside().pds().is_some() {
+            "here, and from another network"
+        } else {
+            "on the PDS's own machine"
+        }));
     if let (Some((theirs, stage)), Some(reference)) = (&by_reference, evidence.reference()) {
         cause = cause.because([theirs.id()]).contrast(
             format!("the same login request (PAR) for {client}"),
