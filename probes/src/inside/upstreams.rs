@@ -183,7 +183,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let program = folder.path().join("nginx");
         std::fs::copy("/bin/sleep", &program).expect("a program");
-        let open = std::fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0o755));
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(folder.path(), open).expect("rights");
         let start = |user: u32| Command::new(&program).arg("60").uid(user).gid(user).spawn().expect("a process");
         let (mut theirs, mut roots) = (start(STRANGER), start(0));

@@ -427,7 +427,7 @@ impl Handle<'_, '_> {
                 "the DID document of ",
                 quoted(did.as_str()),
                 ": does it claim ",
-                quoted(&self.handle),
+                quoted(self.handle),
                 "?"
             ]);
         }
@@ -526,7 +526,7 @@ impl Handle<'_, '_> {
                 "after the fix: whether ",
                 quoted(did.as_str()),
                 " claims ",
-                quoted(&self.handle),
+                quoted(self.handle),
                 " in its document"
             ]),
             None => Settle::text("the account's DID, to see which of the two ways was meant"),

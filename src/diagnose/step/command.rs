@@ -294,7 +294,7 @@ mod tests {
     #[test]
     fn a_word_of_pieces_is_one_word() {
         let host = HostName::new("pds.example.com");
-        let line = command!["echo", word!["127.0.0.1 ", host], "| sudo tee -a /etc/hosts"].unwrap();
+        let line = command!["echo", word!["127.0.0.1 ", host], "| sudo tee -a /etc/hosts"].expect("it fits");
         assert_eq!(line.to_string(), "echo '127.0.0.1 pds.example.com' | sudo tee -a /etc/hosts");
         let parts: Vec<_> = line.parts().collect();
         assert_eq!(parts[1], ("", Some("127.0.0.1 pds.example.com".to_owned())));

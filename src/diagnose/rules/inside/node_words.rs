@@ -98,7 +98,7 @@ fn repair(story: &Story<'_>, then: &str, verify: &Command) -> Remedy {
         _ => run(command!["sudo nsenter -t", story.process.body.pid, "-n", what]),
     };
     Remedy::new(
-        prose!["Repair IPv6 where the PDS is", told(&then)],
+        prose!["Repair IPv6 where the PDS is", told(then)],
         [
             look("ip -6 addr show scope global"),
             look("ip -6 route show default").note("what is missing?"),
@@ -224,7 +224,7 @@ impl<'a> Service<'a> {
     }
 
     fn remove_ipv6(&self, then: &str, verify: &Command) -> Remedy {
-        let title = prose!["Or take IPv6 away from the PDS, the loopback included", told(&then)];
+        let title = prose!["Or take IPv6 away from the PDS, the loopback included", told(then)];
         let own_network = self.process.own_network == Some(true) && self.container.is_some();
         if own_network {
             return Remedy::new(

@@ -185,7 +185,7 @@ fn stale(evidence: &Evidence<'_>, case: &Case<'_>) -> Option<Cause> {
         )
         .remedy(
             Remedy::new(
-                prose!["Point ", quoted(&case.host), " to ", now, ", and let a program keep it so"],
+                prose!["Point ", quoted(case.host), " to ", now, ", and let a program keep it so"],
                 [
                     write(entry![HostName::new(case.host), ".  A  ", now]).note("also of the wildcard"),
                     run("sudo apt install ddclient").note("or the router's own dynamic DNS"),

@@ -123,7 +123,7 @@ fn networkd(evidence: &Evidence<'_>, uplink: &Uplink<'_>) -> Remedy {
     let within = |behind: &'static str| word!["/etc/systemd/network/", file.clone(), behind];
     const RELOAD: &str = "sudo networkctl reload && sudo networkctl reconfigure";
     Remedy::new(
-        prose!["Tell systemd-networkd to take advertisements at ", quoted(&uplink.name), " although it forwards"],
+        prose!["Tell systemd-networkd to take advertisements at ", quoted(uplink.name), " although it forwards"],
         [
             run(command!["sudo mkdir -p", within(".d")]),
             run(command!["printf '[Network]\\nIPv6AcceptRA=yes\\n' | sudo tee", within(".d/accept-ra.conf")]),
