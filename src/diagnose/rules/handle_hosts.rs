@@ -447,9 +447,15 @@ fn certificate_remedies(
                 .note("or with the plug-in for your DNS provider, which also renews it"),
                 write(entry!["server_name ", own(), " *.", own(), ";"]).at("nginx, with that certificate"),
                 write_all([
-                    entry!["{ on_demand_tls { ask http://localhost:3000/tls-check } }"],
+                    entry!["{"],
+                    entry!["    on_demand_tls {"],
+                    entry!["        ask http://localhost:3000/tls-check"],
+                    entry!["    }"],
+                    entry!["}"],
                     entry!["*.", own(), ", ", own(), " {"],
-                    entry!["    tls { on_demand }"],
+                    entry!["    tls {"],
+                    entry!["        on_demand"],
+                    entry!["    }"],
                     entry!["    reverse_proxy localhost:3000"],
                     entry!["}"],
                 ])

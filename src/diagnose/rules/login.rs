@@ -503,7 +503,8 @@ fn refused(evidence: &Evidence<'_>, arm: &Arm<'_>) -> Option<Cause> {
                 "Update the PDS",
                 [
                     run("sudo pdsadmin update").note("official install"),
-                    run("docker compose pull && docker compose up -d").note("Docker"),
+                    run("sudo docker compose pull && sudo docker compose up -d")
+                        .note("Docker, in the folder of compose.yaml"),
                     say("from source: update @atproto/pds and install again"),
                 ],
                 evidence.verify(),

@@ -5,8 +5,12 @@ use crate::diagnose::{
     Code, Remedy,
     evidence::Evidence,
     par_stage::{FetchFailure, Refusal, Stage},
-    step::{Foreign, HostName, Url, command, run, run_or, say, write},
+    step::{Foreign, HostName, Url, command, compose, run, run_or, say, write},
 };
+
+/// What the PDS's own resolver says: its files are those of its container, which a look from outside does not use.
+pub(super) const LOOK_UP: &str =
+    "sudo docker exec pds node -e 'require(\"dns\").lookup(process.argv[1],{all:true},console.log)'";
 
 /// A command in the network of the official installation's container.
 pub(super) const IN_CONTAINER: &str = "sudo nsenter -t $(sudo docker inspect -f '{{.State.Pid}}' pds) -n";
@@ -82,7 +86,8 @@ pub(super) fn remedies(evidence: &Evidence<'_>, code: Code, stage: &Stage, clien
         verify.clone(),
     )
     .disruptive()
-    .undo(say("remove the line and restart"));
+    .undo(say("remove the line"))
+    .undo(run("sudo systemctl restart pds"));
     let repair_v6 = Remedy::new(
         "Then repair IPv6 on the PDS's host, or take it away from the PDS",
         [
@@ -99,9 +104,9 @@ pub(super) fn remedies(evidence: &Evidence<'_>, code: Code, stage: &Stage, clien
             Remedy::new(
                 "Give the PDS's container a resolver that knows the name",
                 [
-                    run(command![IN_CONTAINER, "getent ahosts", HostName::new(&host)]),
+                    run(command![LOOK_UP, HostName::new(&host)]),
                     write("dns: [1.1.1.1, 9.9.9.9]").at("in compose.yaml, for the PDS's service"),
-                    run("docker compose up -d"),
+                    compose("sudo docker compose up -d"),
                 ],
                 verify,
             )
@@ -114,7 +119,7 @@ pub(super) fn remedies(evidence: &Evidence<'_>, code: Code, stage: &Stage, clien
                 "Let the PDS out: allow TCP 443 from its container, on both families",
                 [
                     run("sudo nft list ruleset | grep -iE 'drop|reject'").note("also the cloud's outbound rules"),
-                    run(command!["ping -M do -s 1372", HostName::new(&host)])
+                    run(command!["ping -c3 -M do -s 1372", HostName::new(&host)])
                         .note("no answer, and one with -s 1200? The packets have to be smaller"),
                 ],
                 verify,

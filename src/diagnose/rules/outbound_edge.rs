@@ -115,7 +115,7 @@ fn turned_away(evidence: &Evidence<'_>, client: &str) -> Option<Cause> {
                     evidence.verify(),
                 )
                 .disruptive()
-                .undo(say("the old default route")),
+                .undo(say("put the old default route back")),
             ),
     )
 }
@@ -231,7 +231,10 @@ fn hairpin(evidence: &Evidence<'_>) -> Option<Cause> {
             )
             .remedy(Remedy::new(
                 "Or switch on NAT loopback (hairpin NAT) on the router, which also serves the other machines at home",
-                [run(command!["curl -sv", health()]).note("then, on the PDS's machine: must answer")],
+                [
+                    say("in the router's settings: NAT loopback, NAT reflection or hairpin NAT"),
+                    run(command!["curl -sv", health()]).note("then, on the PDS's machine: must answer"),
+                ],
                 evidence.verify(),
             ))
             .remedy(Remedy::new(

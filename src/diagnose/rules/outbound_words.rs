@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::login_words::IN_CONTAINER;
+use super::login_words::{IN_CONTAINER, LOOK_UP};
 use crate::diagnose::{
     Code, Remedy,
     arms::{
@@ -14,7 +14,7 @@ use crate::diagnose::{
     node_model::{
         Address, Options, Path, Release, Remedy as Cure, Runtime, Situation, Undici, candidates, order::Libc,
     },
-    step::{Command, HostName, Step, Url, command, prose, quoted, run, say, word, write},
+    step::{Command, HostName, Step, Url, command, compose, prose, quoted, run, say, word, write},
 };
 
 /// A round trip that Node's timer does not allow for.
@@ -30,14 +30,14 @@ pub(super) fn remedies(evidence: &Evidence<'_>, code: Code, app: &Arm<'_>, theor
             "Give the PDS's container a resolver that works",
             vec![
                 write("dns: [1.1.1.1, 9.9.9.9]").at("in compose.yaml, for the PDS's service"),
-                run("docker compose up -d"),
+                compose("sudo docker compose up -d"),
             ],
         )
         .disruptive()
         .undo(say("remove the line"))
-        .undo(run("docker compose up -d"))
+        .undo(run("sudo docker compose up -d"))
     };
-    let look_up = || run(command![IN_CONTAINER, "getent ahosts", host()]);
+    let look_up = || run(command![LOOK_UP, host()]);
     match code {
         Code::NodeHe250ms => cures(&verify, theories, &[]),
         Code::V6BlackholeEgress | Code::V6UlaIntoHole => {
@@ -141,7 +141,8 @@ fn words(cure: Cure, verify: &Command) -> Option<Remedy> {
             verify,
         )
         .disruptive()
-        .undo(say("remove the line and restart")),
+        .undo(say("remove the line"))
+        .undo(run("sudo systemctl restart pds")),
         Cure::RepairIpv6 => Remedy::new(
             "Give the PDS IPv6 that works",
             [
@@ -156,13 +157,13 @@ fn words(cure: Cure, verify: &Command) -> Option<Remedy> {
             "Or take IPv6 away from the PDS altogether",
             [
                 write("sysctls: [net.ipv6.conf.all.disable_ipv6=1]").at("in compose.yaml, for the PDS's service"),
-                run("docker compose up -d"),
+                compose("sudo docker compose up -d"),
             ],
             verify,
         )
         .disruptive()
         .undo(say("remove the line"))
-        .undo(run("docker compose up -d")),
+        .undo(run("sudo docker compose up -d")),
         Cure::Ipv4Only => Remedy::new(
             "Or let Node use IPv4 only: both flags or neither",
             [
@@ -173,7 +174,8 @@ fn words(cure: Cure, verify: &Command) -> Option<Remedy> {
             verify,
         )
         .disruptive()
-        .undo(say("remove the line and restart")),
+        .undo(say("remove the line"))
+        .undo(run("sudo systemctl restart pds")),
         // It cures only where the C library drops the family; and halves are never recommended.
         Cure::RemoveIpv6FromInterface | Cure::Ipv4FirstAlone | Cure::NoAutoSelectAlone => return None,
     };

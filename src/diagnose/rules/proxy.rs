@@ -103,7 +103,7 @@ fn upstream_down(evidence: &Evidence<'_>, host: &str, line: &Line<'_>, shown: Se
         Remedy::new(
             "Start the PDS, and see why it stopped",
             [
-                run("sudo systemctl status pds; sudo docker ps -a").note("official install"),
+                run("sudo systemctl --no-pager status pds; sudo docker ps -a").note("official install"),
                 run("sudo docker logs --tail 50 pds").note("the last error names the setting at fault"),
                 run("sudo systemctl restart pds"),
             ],

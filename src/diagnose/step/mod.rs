@@ -275,6 +275,11 @@ pub fn run_or(command: impl IntoCommand, otherwise: impl Into<Prose>) -> Step {
     }
 }
 
+/// A command about the containers of a compose file, which Docker looks for in the folder where it is asked.
+pub fn compose(command: &'static str) -> Step {
+    run(command).note("in the folder of compose.yaml")
+}
+
 /// A line to write somewhere.
 pub fn write(line: impl IntoLine) -> Step {
     write_or(line, LEFT_OUT)

@@ -19,7 +19,7 @@ use crate::diagnose::{
     outermost::{Blame, outermost},
     par_stage::{FetchFailure, Stage},
     situation,
-    step::{InterfaceName, command, prose, quoted, run, say, told, write, write_all},
+    step::{InterfaceName, command, compose, prose, quoted, run, say, told, write, write_all},
 };
 
 pub(in super::super) const RULE: Rule = Rule { codes: &[Code::V6UlaIntoHole, Code::V6BlackholeEgress], judge };
@@ -315,7 +315,7 @@ fn remedies(evidence: &Evidence<'_>, private: bool, in_container: bool, interfac
                 [
                     write_all(["networks:", "  default:", "    enable_ipv6: false"])
                         .at("in compose.yaml, for the network that the PDS is in"),
-                    run(COMPOSE_ANEW),
+                    compose(COMPOSE_ANEW),
                 ],
                 verify,
             )

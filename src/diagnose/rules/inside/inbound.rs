@@ -17,7 +17,7 @@ use crate::diagnose::{
     evidence::{Evidence, Seen},
     net_kinds::{AddressKind, address_kind},
     rules::{Found, Rule},
-    step::{HostName, Settle, command, entry, prose, quoted, run, say, word, write, write_all},
+    step::{HostName, Settle, command, compose, entry, prose, quoted, run, say, word, write, write_all},
 };
 
 pub(in super::super) const RULE: Rule = Rule { codes: &[Code::V6InboundClosed], judge };
@@ -196,13 +196,13 @@ fn not_listening(evidence: &Evidence<'_>, cause: Cause, listeners: Seen<'_, List
                     .at("in compose.yaml")
                     .note(prose!["without an address before it, or also \"[::]:", port, ":", port, "\""]),
                 say("in /etc/docker/daemon.json: no \"ip\": \"0.0.0.0\""),
-                run("docker compose up -d"),
+                compose("sudo docker compose up -d"),
             ],
             verify,
         )
         .disruptive()
         .undo(say("put the address back before the port"))
-        .undo(run("docker compose up -d")),
+        .undo(run("sudo docker compose up -d")),
         "caddy" => Remedy::new(
             "Let Caddy listen on IPv6: it does unless it is told to listen on IPv4",
             [

@@ -14,7 +14,7 @@ use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Seen},
     net_kinds::{AddressKind, address_kind},
-    step::{prose, run, say, told, write},
+    step::{compose, prose, run, say, told, write},
 };
 
 pub(in super::super) const RULE: Rule = Rule { codes: &[Code::V6ClientIpMasked], judge };
@@ -97,9 +97,10 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
             " use the machine's own network, as the official compose file does with Caddy and the PDS"
         ],
         [
-            write("    network_mode: host").at("in compose.yaml, under that service, instead of ports: and networks:"),
+            write("    network_mode: host")
+                .at("in compose.yaml, under that service, instead of its ports and networks"),
             say("the same for the PDS, or publish its port at 127.0.0.1 only; Caddy then finds it at 127.0.0.1"),
-            run(COMPOSE_ANEW),
+            compose(COMPOSE_ANEW),
         ],
         evidence.verify(),
     )

@@ -15,7 +15,7 @@ use crate::diagnose::{
     inside::place_words,
     net_kinds::{AddressKind, address_kind},
     rules::{Found, Rule, list},
-    step::{HostName, command, prose, quoted, run, say, told},
+    step::{HostName, command, compose, prose, quoted, run, say, told},
 };
 
 pub(in crate::diagnose) const RULE: Rule =
@@ -119,13 +119,13 @@ fn remedy(evidence: &Evidence<'_>, code: Code, host: &str, view: &Vantage) -> Re
             "Take the line out of the container's hosts file",
             [
                 say("in compose.yaml, under the PDS's service: no extra_hosts for that name"),
-                run("docker compose up -d"),
+                compose("sudo docker compose up -d"),
             ],
             verify,
         )
         .disruptive()
         .undo(say("put the line back"))
-        .undo(run("docker compose up -d")),
+        .undo(run("sudo docker compose up -d")),
         (Code::DnsHostsFileStale, false) => Remedy::new(
             "Take the line out of the hosts file that the PDS has",
             [
@@ -140,13 +140,13 @@ fn remedy(evidence: &Evidence<'_>, code: Code, host: &str, view: &Vantage) -> Re
             "Let names with a dot be asked for as they stand",
             [
                 say("in compose.yaml, under the PDS's service: dns_opt: [\"ndots:1\"], and no dns_search; in Kubernetes: dnsConfig with ndots 1"),
-                run("docker compose up -d"),
+                compose("sudo docker compose up -d"),
             ],
             verify,
         )
         .disruptive()
         .undo(say("remove the line"))
-        .undo(run("docker compose up -d")),
+        .undo(run("sudo docker compose up -d")),
         (_, false) => Remedy::new(
             "Let names with a dot be asked for as they stand",
             [say("in the resolv.conf that the PDS has, or in what writes it: no options ndots, or no such domain after search")],

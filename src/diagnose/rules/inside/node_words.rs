@@ -13,8 +13,8 @@ use crate::diagnose::{
     rules::list,
     situation::{Reading, Story, outcome_words},
     step::{
-        Command, HostName, NodeFlag, Prose, Step, UnitName, command, entry, prose, quoted, run, run_or, say, told,
-        write, write_all,
+        Command, HostName, NodeFlag, Prose, Step, UnitName, command, compose, entry, prose, quoted, run, run_or, say,
+        told, write, write_all,
     },
 };
 
@@ -191,9 +191,9 @@ impl<'a> Service<'a> {
                 set("environment: { NODE_OPTIONS: \"", "\" }").note("for the PDS's service in the compose file"),
                 run(match self.process.confinement.kind {
                     ConfinementKind::Podman => "podman compose up -d --force-recreate",
-                    _ => "docker compose up -d --force-recreate",
+                    _ => "sudo docker compose up -d --force-recreate",
                 })
-                .note("a plain restart keeps the old environment"),
+                .note("in the folder of compose.yaml; a plain restart keeps the old environment"),
             ],
             ConfinementKind::Systemd => {
                 let unit = || UnitName::new(self.process.confinement.id.as_deref().unwrap_or("pds.service"));
@@ -232,13 +232,13 @@ impl<'a> Service<'a> {
                 [
                     write("sysctls: { net.ipv6.conf.all.disable_ipv6: 1 }")
                         .note("for the PDS's service in the compose file"),
-                    run("docker compose up -d --force-recreate"),
+                    compose("sudo docker compose up -d --force-recreate"),
                 ],
                 verify.clone(),
             )
             .disruptive()
             .undo(say("take the line out"))
-            .undo(run("docker compose up -d --force-recreate"));
+            .undo(run("sudo docker compose up -d --force-recreate"));
         }
         Remedy::new(
             title,

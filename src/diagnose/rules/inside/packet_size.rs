@@ -117,7 +117,7 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
         );
     }
     if confidence < Confidence::Confirmed {
-        cause = cause.settle(Settle::run("ping -M do -s 1372 1.1.1.1").then(", and then less, until it answers"));
+        cause = cause.settle(Settle::run("ping -c3 -M do -s 1372 1.1.1.1").then(", and then less, until it answers"));
     }
     let mtu = sizes.filter(|_| larger).map_or(TUNNEL_MTU, |(_, outer)| outer);
     for remedy in remedies(evidence, mtu, at == Vantage::Here) {

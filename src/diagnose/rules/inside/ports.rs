@@ -150,7 +150,8 @@ fn wrong_port(evidence: &Evidence<'_>) -> Option<Cause> {
                     evidence.verify(),
                 )
                 .disruptive()
-                .undo(say("remove the line and restart")),
+                .undo(say("remove the line"))
+                .undo(run("sudo systemctl restart pds")),
             )
             .remedy(Remedy::new(
                 prose!["Or let the proxy ask at ", port],

@@ -12,7 +12,7 @@ use crate::diagnose::{
     evidence::Evidence,
     inside::place_words,
     step::{
-        Command, InterfaceName, Line, NetworkFile, Word, command, entry, prose, quoted, run, say, word, write,
+        Command, InterfaceName, Line, NetworkFile, Word, command, compose, entry, prose, quoted, run, say, word, write,
         write_all,
     },
 };
@@ -84,7 +84,7 @@ pub(super) fn sysctl(evidence: &Evidence<'_>, interface: &str) -> Remedy {
             run(command!["sudo sysctl -w", key.set("=2")]),
             run(command!["echo", key.set(" = 2"), "| sudo tee /etc/sysctl.d/90-accept-ra.conf"]),
             run(command!["sudo rdisc6", InterfaceName::new(interface)])
-                .note("asks the router; without it the next advertisement may take ten minutes"),
+                .note("asks the router (package ndisc6); without it the next advertisement may take ten minutes"),
         ],
         verify(evidence),
     )
@@ -128,11 +128,8 @@ fn networkd(evidence: &Evidence<'_>, uplink: &Uplink<'_>) -> Remedy {
             run(command!["sudo mkdir -p", within(".d")]),
             run(command!["printf '[Network]\\nIPv6AcceptRA=yes\\n' | sudo tee", within(".d/accept-ra.conf")]),
             run(command![RELOAD, name()]),
-            write("accept-ra: true").at(prose![
-                "with netplan instead, in its file, below ethernets: ",
-                quoted(uplink.name),
-                ":"
-            ]),
+            write("accept-ra: true")
+                .at(prose!["with netplan instead, in its file, below ethernets and ", quoted(uplink.name)]),
             run("sudo netplan apply").note("with netplan instead"),
         ],
         verify(evidence),
@@ -172,7 +169,7 @@ pub(super) fn daemon_setting<'a>(engine: &'a EngineFact, key: &str) -> Option<&'
 pub(super) const TRANSLATES: u32 = 27;
 
 /// Makes the containers and their networks anew.
-pub(super) const COMPOSE_ANEW: &str = "docker compose down && docker compose up -d";
+pub(super) const COMPOSE_ANEW: &str = "sudo docker compose down && sudo docker compose up -d";
 
 /// Give the container's network IPv6 that reaches the internet.
 pub(super) fn network_with_v6(evidence: &Evidence<'_>, title: &'static str) -> Remedy {
@@ -188,7 +185,7 @@ pub(super) fn network_with_v6(evidence: &Evidence<'_>, title: &'static str) -> R
         lines.push("    ipam: { config: [ { subnet: \"fd00:9d5:1::/64\" } ] }");
     }
     steps.push(write_all(lines).at(place));
-    steps.push(run(COMPOSE_ANEW));
+    steps.push(compose(COMPOSE_ANEW));
     Remedy::new(title, steps, verify(evidence)).disruptive().undo(say("remove enable_ipv6")).undo(run(COMPOSE_ANEW))
 }
 
@@ -198,9 +195,9 @@ pub(super) fn host_network(evidence: &Evidence<'_>) -> Remedy {
         "Let the PDS use the machine's own network, as the official compose file does",
         [
             write("    network_mode: host")
-                .at("in compose.yaml, under the PDS's service, instead of ports: and networks:"),
+                .at("in compose.yaml, under the PDS's service, instead of its ports and networks"),
             say("the proxy then finds the PDS at 127.0.0.1, on the port that PDS_PORT names"),
-            run(COMPOSE_ANEW),
+            compose(COMPOSE_ANEW),
         ],
         verify(evidence),
     )

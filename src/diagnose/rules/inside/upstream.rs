@@ -15,7 +15,7 @@ use crate::diagnose::{
     evidence::{Evidence, Seen},
     inside::{Fate, fate, place_words},
     rules::list,
-    step::{Prose, entry, prose, run, say, told, write},
+    step::{Prose, compose, entry, prose, run, say, told, write},
 };
 
 /// What came of it.
@@ -208,7 +208,8 @@ fn with_remedies(cause: Cause, evidence: &Evidence<'_>, code: Code, port: u16, f
                     verify.clone(),
                 )
                 .disruptive()
-                .undo(say("remove the line and restart")),
+                .undo(say("remove the line"))
+                .undo(run("sudo systemctl restart pds")),
             )
         }
         Code::ProxyWrongAddress => match listens_at(evidence, port) {
@@ -223,13 +224,13 @@ fn with_remedies(cause: Cause, evidence: &Evidence<'_>, code: Code, port: u16, f
                     [
                         write(entry!["ports: [\"127.0.0.1:", port, ":", port, "\"]"])
                             .at("compose.yaml, under the PDS's service"),
-                        run("docker compose up -d"),
+                        compose("sudo docker compose up -d"),
                     ],
                     verify,
                 )
                 .disruptive()
                 .undo(say("remove the line"))
-                .undo(run("docker compose up -d")),
+                .undo(run("sudo docker compose up -d")),
             ),
         },
         _ => cause.remedy(Remedy::new(

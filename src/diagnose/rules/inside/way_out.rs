@@ -16,7 +16,7 @@ use crate::diagnose::{
     net_kinds::{AddressKind, address_kind},
     outermost::{Blame, outermost},
     rules::{Found, Rule, list},
-    step::{HostName, Settle, Url, command, prose, quoted, run, say, write},
+    step::{HostName, Settle, Url, command, compose, prose, quoted, run, say, write},
 };
 
 pub(in crate::diagnose) const RULE: Rule =
@@ -94,13 +94,13 @@ fn lead_out(evidence: &Evidence<'_>) -> Remedy {
         [
             run("sudo docker network inspect -f '{{.Name}} internal={{.Internal}}' $(sudo docker network ls -q)"),
             say("in compose.yaml: no \"internal: true\" at the PDS's only network; or a second network without it, under its service"),
-            run("docker compose up -d"),
+            compose("sudo docker compose up -d"),
         ],
         evidence.verify(),
     )
     .disruptive()
     .undo(say("put the line back"))
-    .undo(run("docker compose up -d"))
+    .undo(run("sudo docker compose up -d"))
 }
 
 pub(super) fn let_out(evidence: &Evidence<'_>, host: Option<&str>, at: &Vantage) -> Remedy {
@@ -359,7 +359,8 @@ fn intercepted(evidence: &Evidence<'_>, place: &Vantage) -> Option<Cause> {
                 evidence.verify(),
             )
             .disruptive()
-            .undo(say("remove the line and restart")),
+            .undo(say("remove the line"))
+            .undo(run("sudo systemctl restart pds")),
         ),
     )
 }
