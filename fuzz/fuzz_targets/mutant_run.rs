@@ -22,18 +22,24 @@ mod handles;
 mod host;
 #[path = "../../tests/judge/host_change.rs"]
 mod host_change;
+#[path = "../../tests/judge/inside_names.rs"]
+mod inside_names;
 #[path = "../../tests/judge/inside_node.rs"]
 mod inside_node;
 #[path = "../../tests/judge/inside_node_proof.rs"]
 mod inside_node_proof;
 #[path = "../../tests/judge/inside_paths.rs"]
 mod inside_paths;
+#[path = "../../tests/judge/inside_ports.rs"]
+mod inside_ports;
 #[path = "../../tests/judge/inside_v6.rs"]
 mod inside_v6;
 #[path = "../../tests/judge/inside_ways.rs"]
 mod inside_ways;
 #[path = "../../tests/judge/invariants.rs"]
 mod invariants;
+#[path = "../../tests/judge/limits.rs"]
+mod limits;
 #[path = "../../tests/judge/login.rs"]
 mod login;
 #[path = "../../tests/judge/mutants.rs"]
