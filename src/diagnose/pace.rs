@@ -93,7 +93,20 @@ impl Evidence<'_> {
     }
 
     fn is_cut_off(&self, seen: &Seen<'_, ParFact>) -> bool {
-        seen.body.role == Role::Target && self.stage_of(*seen) == Stage::DocumentNotObtained(FetchFailure::AttemptCap)
+        let timer = match self.stage_of(*seen) {
+            Stage::DocumentNotObtained(FetchFailure::AttemptCap) => true,
+            Stage::DocumentNotObtained(FetchFailure::AtOnce) => self.may_hide_the_timer(seen),
+            _ => false,
+        };
+        seen.body.role == Role::Target && timer
+    }
+
+    /// Even the request without a fetch was held up for longer than Node's timer: set beside that, a login whose fetch the
+    /// timer ended looks as if it had failed at once.
+    fn may_hide_the_timer(&self, seen: &Seen<'_, ParFact>) -> bool {
+        seen.body.arm.is_login()
+            && self.held_up_without_a_fetch() >= ATTEMPT_MS
+            && arms::at_most(self, seen.took()) >= ATTEMPT_MS
     }
 
     /// The PDS got the document in the login's other request, which may have been answered by a copy that it kept, and

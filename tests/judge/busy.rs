@@ -97,6 +97,36 @@ fn one_bad_moment_of_a_busy_pds_is_no_fault_of_its_network() {
     copy.finds(Code::OauthClientMetadataEgress, Impact::Broken, Confidence::Confirmed);
 }
 
+/// So busy that what the timer ended looks as if it had failed at once, beside the request without a fetch.
+#[test]
+fn a_bad_moment_may_hide_behind_what_holds_up_everything() {
+    let bare = not_obtained("");
+    let one = |took| {
+        healthy().par(Role::Target, ParArm::AsNamed, (400, "invalid_client_metadata", &bare), took).looks_up(
+            Role::Target,
+            HttpPurpose::ProxyPlc,
+            400,
+            REACHED,
+            30,
+        )
+    };
+    let reached = |world: World| world.looks_up(Role::Target, HttpPurpose::ProxyDidWeb, 400, REACHED, 20);
+    let quickest = |world: &World| {
+        let pars = world.run.facts.iter().filter_map(|fact| match &fact.body {
+            FactBody::Par(body) if body.role == Role::Target => Some(fact.took_ms),
+            _ => None,
+        });
+        pars.min().expect("a PAR")
+    };
+    let at_once = quickest(&healthy());
+    reached(one(at_once)).held_up(500).is_well();
+    // Where the PDS answers in time, at once is at once.
+    reached(one(at_once)).finds(Code::OauthClientMetadataEgress, Impact::Degraded, Confidence::Likely);
+    // And where nothing else came from that host, it is no moment.
+    let never = one(at_once).looks_up(Role::Target, HttpPurpose::ProxyDidWeb, 500, "Internal Server Error", 20);
+    assert!(!never.held_up(500).judge().diagnosis.causes.is_empty());
+}
+
 /// A request that nobody's login rests on, and the same host right after: what passes then is no state of the network.
 #[test]
 fn what_is_reached_right_after_was_a_bad_moment() {

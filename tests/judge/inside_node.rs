@@ -408,6 +408,11 @@ fn a_file_that_the_running_process_never_saw() {
     let symptoms: Vec<Code> = cause.symptoms.iter().map(|symptom| symptom.code).collect();
     assert!(symptoms.contains(&Code::NodeHe250ms), "{}", judged.show());
     assert_eq!(cause.remedies[0].lines(), ["sudo systemctl restart pds"]);
+    // Ages in whole seconds that are next to each other do not tell which came first.
+    let next = EnvFileFact { changed_s: Some(86_399), ..meant(&[PATIENT]) };
+    let judged =
+        with_file(first_field_report(), next).finds(Code::NodeOptionsNotApplied, Impact::Broken, Confidence::Confirmed);
+    assert!(!judged.diagnosis.causes[0].summary.contains("changed after"), "{}", judged.show());
     // The twin: it is in effect.
     let world = with_file(first_field_report(), meant(&[PATIENT])).node_options(&[PATIENT]);
     world.never_says(Code::NodeOptionsNotApplied);

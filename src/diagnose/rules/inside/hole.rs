@@ -351,6 +351,10 @@ fn remedies(evidence: &Evidence<'_>, private: bool, in_container: bool, interfac
         ];
     }
     let key = Key::disable_ipv6(interface);
+    let published = evidence.host().is_some_and(|host| evidence.published(host).iter().any(std::net::IpAddr::is_ipv6));
+    let records = published.then(|| say("delete the AAAA records of the PDS for as long, and of the wildcard"));
+    let undo = run(command!["sudo sysctl -w", key.set("=0")]);
+    let undo = if published { undo.note("and put the AAAA records back") } else { undo };
     vec![
         Remedy::new(
             "Find where the packets stop, and repair it there",
@@ -365,14 +369,11 @@ fn remedies(evidence: &Evidence<'_>, private: bool, in_container: bool, interfac
         ),
         Remedy::new(
             prose!["Until then take IPv6 away from ", quoted(interface), ": everything then uses IPv4 at once"],
-            [
-                run(command!["sudo sysctl -w", key.set("=1")]),
-                say("delete the AAAA records of the PDS for as long, and of the wildcard"),
-            ],
+            [run(command!["sudo sysctl -w", key.set("=1")])].into_iter().chain(records),
             verify,
         )
         .disruptive()
-        .undo(run(command!["sudo sysctl -w", key.set("=0")]).note("and put the AAAA records back")),
+        .undo(undo),
     ]
 }
 

@@ -71,8 +71,22 @@ fn words(outcome: DnsOutcome) -> String {
 
 /// The remedy for a resolver that should not be asked.
 fn another_resolver(evidence: &Evidence<'_>, why: &'static str, at: &Vantage) -> Remedy {
-    let confined = *at != Vantage::Here;
-    if confined {
+    // Without an engine nobody writes its files but who made its namespace, or its unit.
+    if let Vantage::Process(_) = at {
+        return Remedy::new(
+            prose!["Give the PDS a resolver ", why],
+            [
+                write("nameserver 9.9.9.9")
+                    .at("in the resolv.conf that the PDS sees: of its network namespace /etc/netns/NAME/resolv.conf")
+                    .note("or the file that its unit binds over /etc/resolv.conf"),
+                say("then start the PDS anew"),
+            ],
+            evidence.verify(),
+        )
+        .disruptive()
+        .undo(say("put the old name server back"));
+    }
+    if *at != Vantage::Here {
         Remedy::new(
             prose!["Give the PDS's container a resolver ", why],
             [

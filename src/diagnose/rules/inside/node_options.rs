@@ -123,6 +123,9 @@ fn overwritten(evidence: &Evidence<'_>, process: &ProcessFact, release: Release,
     })
 }
 
+/// Both ages are whole seconds, each taken at a moment of its own: with less between them either may have come first.
+const APART_S: u64 = 2;
+
 /// In the file of settings, and not in the process.
 fn in_file(evidence: &Evidence<'_>, process: &ProcessFact, release: Release, have: Options) -> Option<Meant> {
     evidence.inside().env_files().find_map(|file| {
@@ -138,7 +141,10 @@ fn in_file(evidence: &Evidence<'_>, process: &ProcessFact, release: Release, hav
             Some(true) => Confidence::Confirmed,
             None => Confidence::Likely,
         };
-        let later = matches!((file.body.changed_s, process.uptime_s), (Some(changed), Some(up)) if changed < up);
+        let later = matches!(
+            (file.body.changed_s, process.uptime_s),
+            (Some(changed), Some(up)) if changed.saturating_add(APART_S) <= up
+        );
         let why = if later {
             "the file was changed after the PDS was started"
         } else {
