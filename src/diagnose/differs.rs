@@ -10,28 +10,13 @@ use pdsdoctor_probes::{
     par_fact::{ParArm, ParFact},
     record::Ended,
 };
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::{
-    Cause,
+    Cause, Difference,
     evidence::{Evidence, Line, Seen, host_of, number},
     par_stage::Stage,
 };
-
-/// Of one request, the answer of the target and that of the reference, which differ.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-pub struct Difference {
-    /// The request, and what of its answer differs.
-    pub what: String,
-    /// The target's side.
-    pub this: String,
-    /// The reference's side.
-    pub that: String,
-    /// Facts.
-    pub because: Vec<FactId>,
-}
 
 /// What of an answer is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,7 +17,8 @@ use pdsdoctor_probes::{
     tls_fact::TlsFact,
 };
 
-use super::evidence::{Seen, host_of};
+use super::seen::{Seen, host_of};
+pub use super::words::place_words;
 
 /// What was measured by the inside probes; empty where this is not the PDS's machine.
 #[derive(Debug, Default)]
@@ -370,14 +371,5 @@ pub fn fate(failure: Option<&Failure>) -> Fate {
         Some(FailureKind::NetworkUnreachable | FailureKind::HostUnreachable) => Fate::NoRoute,
         Some(FailureKind::Prohibited) => Fate::Prohibited,
         Some(_) => Fate::Other,
-    }
-}
-
-/// Where something was measured, in words: `this machine`, `the container pds`.
-pub fn place_words(at: &Vantage) -> String {
-    match at {
-        Vantage::Here => "this machine".to_owned(),
-        Vantage::Container(name) => format!("the container {name}"),
-        Vantage::Process(pid) => format!("the network of process {pid}"),
     }
 }

@@ -4,7 +4,7 @@ use pdsdoctor_probes::fact::{FactId, Family, Vantage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Code, Scope, inside::place_words};
+use super::{Code, Scope, words::place_words};
 
 /// A theory that the facts killed.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
-//! Times in words.
+//! Times and places in words.
 
 use jiff::Timestamp;
+use pdsdoctor_probes::fact::Vantage;
 
 /// A day, from seconds since 1970.
 pub fn date(seconds: i64) -> String {
@@ -18,4 +19,13 @@ pub fn span(seconds: i64) -> String {
         n => (rounded(n, 86_400), "day"),
     };
     if count == 1 { format!("1 {unit}") } else { format!("{count} {unit}s") }
+}
+
+/// Where something was measured, in words: `this machine`, `the container pds`.
+pub fn place_words(at: &Vantage) -> String {
+    match at {
+        Vantage::Here => "this machine".to_owned(),
+        Vantage::Container(name) => format!("the container {name}"),
+        Vantage::Process(pid) => format!("the network of process {pid}"),
+    }
 }
