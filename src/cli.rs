@@ -9,6 +9,7 @@ use clap::{
 use pdsdoctor_probes::{fact::ProbeName, identifier::may_show};
 use strum::IntoEnumIterator;
 
+pub use crate::render::Format;
 use crate::{
     config::{self, EGRESS_HOSTS_VAR},
     diagnose::FailOn,
@@ -271,15 +272,6 @@ impl From<Color> for ColorWish {
             ColorChoice::Never => Self::Never,
         }
     }
-}
-
-/// Forms of the report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// For people
-    Text,
-    /// For programs: docs/schema/report-v1.json
-    Json,
 }
 
 const TARGET: &str = "Target and comparison";

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::Display;
 
-use crate::{fact::Role, text::Text};
+use crate::{terms::Role, text::Text};
 
 /// A host, or an address of it, that was learnt from a document and not asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumIter, IntoStaticStr};
 
-use crate::{fact::Role, text::Text};
+use crate::{terms::Role, text::Text};
 
 /// The name servers this machine is configured to ask.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use strum::Display;
 
 use crate::{
-    fact::{Failure, Family},
+    terms::{Failure, Family},
     text::Text,
 };
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use strum::Display;
 
 use crate::{
-    fact::{Failure, Role},
+    terms::{Failure, Role},
     text::Text,
 };
 

@@ -26,6 +26,7 @@ pub mod record;
 pub mod redact;
 pub mod roots;
 pub mod secret;
+pub mod terms;
 #[cfg(test)]
 mod testing;
 pub mod text;

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use strum::Display;
 
 use crate::{
-    fact::{Failure, Vantage},
     secret::Form,
+    terms::{Failure, Vantage},
     text::Text,
 };
 

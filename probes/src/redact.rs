@@ -510,5 +510,4 @@ impl Hidden {
 }
 
 #[cfg(test)]
-#[path = "redact_tests.rs"]
 mod tests;

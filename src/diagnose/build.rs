@@ -1,6 +1,6 @@
 //! Building a cause step by step, so that a rule reads as what it claims.
 
-use pdsdoctor_probes::fact::{FactId, Vantage};
+use pdsdoctor_probes::fact::{FactId, Family, Vantage};
 
 use super::{
     Cause, Code, Confidence, Contrast, Impact, Remedy, Risk, Scope,
@@ -114,6 +114,11 @@ impl Scope {
     /// About one host.
     pub fn host(host: &str) -> Self {
         Self { host: Some(host.to_owned()), ..Self::default() }
+    }
+
+    /// About one address family as such.
+    pub fn family(family: Family) -> Self {
+        Self { family: Some(family), ..Self::default() }
     }
 
     /// About one place inside.

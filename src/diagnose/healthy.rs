@@ -9,7 +9,7 @@ use pdsdoctor_probes::{
 };
 
 use super::{
-    Healthy,
+    Healthy, claims,
     evidence::{Evidence, Line},
     inside::place_words,
     par_stage::Stage,
@@ -74,7 +74,7 @@ fn inside(evidence: &Evidence<'_>) -> Option<String> {
 
 fn handles<'a>(evidence: &Evidence<'a>) -> Vec<&'a str> {
     let verifies = |handle: &&str| {
-        super::rules::txt_did(evidence, handle).is_some() || super::rules::well_known_did(evidence, handle).is_some()
+        claims::txt_did(evidence, handle).is_some() || claims::well_known_did(evidence, handle).is_some()
     };
     evidence.handles().into_iter().filter(verifies).collect()
 }

@@ -2,6 +2,7 @@
 
 pub mod arms;
 mod build;
+mod claims;
 pub mod code;
 pub mod diagnosis;
 pub mod differs;

@@ -1,5 +1,6 @@
 //! From a diagnosis to bytes. One file per output format; nothing is decided here.
 
+mod format;
 pub mod grid;
 pub mod json;
 pub mod style;
@@ -10,7 +11,8 @@ use std::io::{self, Write};
 
 use pdsdoctor_probes::record::Run;
 
-use crate::{cli::Format, diagnose::Diagnosis};
+use crate::diagnose::Diagnosis;
+pub use format::Format;
 use style::Style;
 
 /// The report.

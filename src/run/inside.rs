@@ -1,68 +1,7 @@
 //! The inside view: this machine, if it is the PDS's own. It is looked at from time zero, aside; what
 //! was seen counts once it is clear that the PDS under examination is here.
 
-use std::net::IpAddr;
-
-use tokio::sync::watch;
-
 use super::Context;
-
-/// What is known of the target, for those who wait to learn whether it is here.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Known {
-    /// The host of the PDS.
-    pub(super) host: Option<String>,
-    /// Its addresses so far.
-    pub(super) addresses: Vec<IpAddr>,
-    /// Nothing more will become known.
-    pub(super) complete: bool,
-}
-
-/// What passes between the view from outside and the view from inside.
-pub(super) struct Bridge {
-    known: watch::Sender<Known>,
-    /// `Some`: this machine was looked at, and this is the host name of the PDS on it, if there is one.
-    found: watch::Sender<Option<Option<String>>>,
-    /// It is clear whether this is the PDS's machine.
-    placed: watch::Sender<bool>,
-}
-
-impl Bridge {
-    pub(super) fn new() -> Self {
-        Self {
-            known: watch::Sender::new(Known::default()),
-            found: watch::Sender::new(None),
-            placed: watch::Sender::new(false),
-        }
-    }
-
-    /// The host of the PDS became known.
-    pub(super) fn host(&self, host: &str) {
-        self.known.send_modify(|known| known.host = Some(host.to_owned()));
-    }
-
-    /// An address of the PDS became known.
-    pub(super) fn address(&self, addr: IpAddr) {
-        self.known.send_modify(|known| known.addresses.push(addr));
-    }
-
-    /// Nothing more will become known.
-    pub(super) fn complete(&self) {
-        self.known.send_modify(|known| known.complete = true);
-    }
-
-    /// Waits until it is clear whether this is the PDS's machine, which it is once nothing more will become known.
-    pub(super) async fn placed(&self) {
-        // The sender is here: it cannot be gone.
-        let _ = self.placed.subscribe().wait_for(|placed| *placed).await;
-    }
-
-    /// The host name of the PDS on this machine, once it was looked at.
-    pub(super) async fn pds_here(&self) -> Option<String> {
-        let mut found = self.found.subscribe();
-        found.wait_for(Option::is_some).await.ok().and_then(|found| found.clone().flatten())
-    }
-}
 
 #[cfg(not(target_os = "linux"))]
 pub(super) async fn examine(context: &Context) {
@@ -72,10 +11,6 @@ pub(super) async fn examine(context: &Context) {
 
 #[cfg(target_os = "linux")]
 pub(super) use linux::examine;
-
-#[cfg(target_os = "linux")]
-#[path = "with_node.rs"]
-mod with_node;
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -91,10 +26,14 @@ mod linux {
         text::Text,
     };
 
-    use super::{Context, Known, with_node};
+    use super::Context;
     use crate::{
         options::{HostProbes, REFERENCES},
-        run::clients::{DOCUMENTS, https_host},
+        run::{
+            bridge::Known,
+            clients::{DOCUMENTS, https_host},
+            with_node::{self, ours},
+        },
     };
 
     /// The directory, unless the PDS's own configuration says otherwise.
@@ -269,19 +208,6 @@ mod linux {
         let patience = inside::PATIENCE.min(rest(&context.net, context.options.timeout));
         let manner = Manner { patience, third_parties: !context.options.no_third_party, sudo: how.sudo() };
         inside::egress(&context.net, &places, &hosts, &manner).await;
-    }
-
-    /// The PDSes that the target may be: those with its host name, or the only one, if none says that it is the target.
-    pub(super) fn ours<'a>(context: &Context, survey: &'a Survey) -> Vec<&'a inside::PdsProcess> {
-        let host = context.found().target.host.clone();
-        let is_named = |process: &&inside::PdsProcess| host.is_some() && process.fact.hostname == host;
-        let named: Vec<_> = survey.processes.iter().filter(is_named).collect();
-        let claimed = survey.claims.iter().any(|claim| host.as_ref() == Some(&claim.hostname));
-        if named.is_empty() && !claimed && survey.processes.len() == 1 {
-            survey.processes.iter().collect()
-        } else {
-            named
-        }
     }
 
     /// What is left of the run, less a moment for the end.

@@ -3,6 +3,7 @@
 //! feeds OAuth and handles at once; a dead path costs one time limit in total.
 
 mod addresses;
+mod bridge;
 mod clients;
 mod contact;
 mod handles;
@@ -13,6 +14,8 @@ mod oauth;
 mod reference;
 mod target;
 mod way_out;
+#[cfg(target_os = "linux")]
+mod with_node;
 
 use std::{
     collections::HashSet,
@@ -64,7 +67,7 @@ struct Context {
     /// The target does not get to its own address.
     own_url_failed: AtomicBool,
     /// Between the view from outside and the view from inside.
-    bridge: inside::Bridge,
+    bridge: bridge::Bridge,
     found: Mutex<Found>,
 }
 
@@ -124,7 +127,7 @@ pub async fn check(
         login_failed: way_out::Decision::new(false),
         second_look: way_out::Decision::new(false),
         own_url_failed: AtomicBool::new(false),
-        bridge: inside::Bridge::new(),
+        bridge: bridge::Bridge::new(),
         found: Mutex::new(Found {
             target: unresolved(options),
             reference: None,

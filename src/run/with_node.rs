@@ -6,7 +6,7 @@ use pdsdoctor_probes::{
     process_fact::{FoundBy, NodeArm, ProcessFact},
 };
 
-use super::{Context, linux::ours};
+use super::Context;
 use crate::{
     diagnose::node_model::{Options, Release, Remedy},
     run::clients::DOCUMENTS,
@@ -41,6 +41,15 @@ pub(super) async fn examine(context: &Context, survey: &Survey, how: &InsideOpti
     for url in options.client_ids.iter().take(DOCUMENTS) {
         inside::with_node(&context.net, process, how, url, &arms).await;
     }
+}
+
+/// The PDSes that the target may be: those with its host name, or the only one, if none says that it is the target.
+pub(super) fn ours<'a>(context: &Context, survey: &'a Survey) -> Vec<&'a PdsProcess> {
+    let host = context.found().target.host.clone();
+    let is_named = |process: &&PdsProcess| host.is_some() && process.fact.hostname == host;
+    let named: Vec<_> = survey.processes.iter().filter(is_named).collect();
+    let claimed = survey.claims.iter().any(|claim| host.as_ref() == Some(&claim.hostname));
+    if named.is_empty() && !claimed && survey.processes.len() == 1 { survey.processes.iter().collect() } else { named }
 }
 
 /// The process whose program is run: the one that the user named, or the only one that can be meant. A guess would run

@@ -7,27 +7,31 @@ use std::{
 };
 
 /// A crate whose files are looked at.
-pub struct Crate {
+pub(crate) struct Crate {
     /// Its files, relative to its folder, with what each imports.
-    pub files: BTreeMap<String, Source>,
+    pub(crate) files: BTreeMap<String, Source>,
     /// The file of every module, by its path (`["diagnose", "rules"]`).
     modules: BTreeMap<Vec<String>, String>,
+    imports: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// A file.
-pub struct Source {
+pub(crate) struct Source {
     module: Vec<String>,
-    tokens: Vec<String>,
+    /// Paths in the text itself.
+    paths: Vec<Vec<String>>,
+    /// Names in the text itself.
+    used: BTreeSet<String>,
     /// What its `use` lines bring in: the name, the path, and whether it is passed on.
     uses: Vec<(String, Vec<String>, bool)>,
 }
 
 impl Crate {
     /// Reads every file below `root`.
-    pub fn read(root: &Path) -> Self {
+    pub(crate) fn read(root: &Path) -> Self {
         let mut found = Vec::new();
         below(root, &mut found);
-        let mut all = Self { files: BTreeMap::new(), modules: BTreeMap::new() };
+        let mut all = Self { files: BTreeMap::new(), modules: BTreeMap::new(), imports: BTreeMap::new() };
         for path in found {
             let name = path.strip_prefix(root).expect("it is below").to_string_lossy().into_owned();
             // Tests and the binary stand beside the house, not in it.
@@ -38,13 +42,29 @@ impl Crate {
             let module = module_of(&name);
             all.modules.insert(module.clone(), name.clone());
             let uses = uses(&tokens);
-            all.files.insert(name, Source { module, tokens, uses });
+            let text = without_uses(&tokens);
+            let used = text.iter().cloned().collect();
+            all.files.insert(name, Source { module, paths: paths(&text), used, uses });
         }
+        all.imports = all.files.keys().map(|file| (file.clone(), all.of(file))).collect();
         all
     }
 
     /// The files that a file imports from.
-    pub fn imports(&self, file: &str) -> BTreeSet<String> {
+    pub(crate) fn imports(&self, file: &str) -> &BTreeSet<String> {
+        &self.imports[file]
+    }
+
+    /// The same without these: from, to.
+    #[must_use]
+    pub(crate) fn without(mut self, imports: &[(&str, &str)]) -> Self {
+        for (from, to) in imports {
+            self.imports.get_mut(*from).expect("a file of the crate").remove(*to);
+        }
+        self
+    }
+
+    fn of(&self, file: &str) -> BTreeSet<String> {
         let source = &self.files[file];
         let mut found = BTreeSet::new();
         let mut go = |path: &[String]| {
@@ -56,17 +76,17 @@ impl Crate {
         };
         for (name, path, passed_on) in &source.uses {
             // What a module only passes on it does not need itself.
-            let is_used = source.tokens.iter().filter(|token| *token == name).count() > 1;
+            let is_used = source.used.contains(name);
             let is_module = self.absolute(&source.module, path).is_some_and(|path| self.modules.contains_key(&path));
             if (!passed_on || is_used) && !is_module {
                 go(path);
             }
         }
-        for path in paths(&source.tokens) {
+        for path in &source.paths {
             let brought = source.uses.iter().find(|(name, ..)| *name == path[0]);
             match brought {
                 Some((_, start, _)) => go(&[start.as_slice(), &path[1..]].concat()),
-                None => go(&path),
+                None => go(path),
             }
         }
         found
@@ -109,12 +129,11 @@ impl Crate {
     }
 
     /// Sets of files each of which imports, over others, all others of its set.
-    pub fn circles(&self) -> Vec<BTreeSet<String>> {
-        let direct: BTreeMap<&String, BTreeSet<String>> =
-            self.files.keys().map(|file| (file, self.imports(file))).collect();
+    pub(crate) fn circles(&self) -> Vec<BTreeSet<String>> {
+        let direct = &self.imports;
         let reach: BTreeMap<&String, BTreeSet<String>> = direct
             .keys()
-            .map(|&file| {
+            .map(|file| {
                 let mut seen = BTreeSet::new();
                 let mut next: Vec<&String> = direct[file].iter().collect();
                 while let Some(at) = next.pop() {
@@ -137,7 +156,7 @@ impl Crate {
 }
 
 /// Every Rust file below a folder.
-pub fn below(folder: &Path, found: &mut Vec<PathBuf>) {
+pub(crate) fn below(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("a folder").flatten() {
         let path = entry.path();
         if path.is_dir() {
@@ -309,15 +328,33 @@ fn branch(tokens: &[String], before: &[String], passed_on: bool, found: &mut Vec
     }
 }
 
-/// Paths in the text itself, `a::b`, but those of `use`.
+/// The text itself: neither `use`, nor `mod name;`, nor for whom something is public.
+fn without_uses(tokens: &[String]) -> Vec<String> {
+    let mut kept = Vec::new();
+    let mut at = 0;
+    let is = |at: usize, sign: &str| tokens.get(at).is_some_and(|token| token == sign);
+    while at < tokens.len() {
+        if is(at, "use") {
+            at = (at..tokens.len()).find(|&at| tokens[at] == ";").unwrap_or(tokens.len());
+        } else if is(at, "mod") && is(at + 2, ";") {
+            at += 2;
+        } else if is(at, "pub") && is(at + 1, "(") {
+            at = closing(tokens, at + 1, "(", ")") - 1;
+        } else {
+            kept.push(tokens[at].clone());
+        }
+        at += 1;
+    }
+    kept
+}
+
+/// Paths, `a::b`.
 fn paths(tokens: &[String]) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     let is_name = |token: &String| token.starts_with(|sign: char| sign.is_alphabetic() || sign == '_');
     let mut at = 0;
     while at < tokens.len() {
-        if tokens[at] == "use" {
-            at = (at..tokens.len()).find(|&at| tokens[at] == ";").unwrap_or(tokens.len());
-        } else if is_name(&tokens[at]) && (at == 0 || tokens[at - 1] != "::") {
+        if is_name(&tokens[at]) && (at == 0 || tokens[at - 1] != "::") {
             let mut path = vec![tokens[at].clone()];
             while tokens.get(at + 1).is_some_and(|sign| sign == "::") && tokens.get(at + 2).is_some_and(is_name) {
                 path.push(tokens[at + 2].clone());

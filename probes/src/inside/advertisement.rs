@@ -246,5 +246,4 @@ fn option(kind: u8, bytes: &[u8], found: &mut RouterAdvertisement) {
 }
 
 #[cfg(test)]
-#[path = "advertisement_tests.rs"]
 pub(in crate::inside) mod tests;

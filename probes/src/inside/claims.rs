@@ -186,5 +186,4 @@ pub(super) fn port_of_another(process: &PdsProcess) -> Option<String> {
 }
 
 #[cfg(test)]
-#[path = "claims_tests.rs"]
 mod tests;

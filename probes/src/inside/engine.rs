@@ -490,5 +490,4 @@ enum Keep {
 }
 
 #[cfg(test)]
-#[path = "engine_tests.rs"]
 mod tests;

@@ -211,5 +211,4 @@ fn broken(what: &str, trouble: engine::Trouble) -> Trouble {
 }
 
 #[cfg(test)]
-#[path = "engine_exec_tests.rs"]
 mod tests;

@@ -490,5 +490,4 @@ fn place(net: &Net, options: &InsideOptions, fact: &ProcessFact) -> Option<Place
 }
 
 #[cfg(test)]
-#[path = "survey_tests.rs"]
 mod tests;

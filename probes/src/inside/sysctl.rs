@@ -263,5 +263,4 @@ pub(super) fn settings(net: &Net, interfaces: &[&str], boot: &Boot) -> Vec<Sysct
 }
 
 #[cfg(test)]
-#[path = "sysctl_tests.rs"]
 mod tests;

@@ -227,5 +227,4 @@ impl Ended {
 }
 
 #[cfg(test)]
-#[path = "with_node_tests.rs"]
 mod tests;

@@ -389,5 +389,4 @@ fn getaddrinfo(name: &str) -> SystemAnswer {
 }
 
 #[cfg(test)]
-#[path = "dns_tests.rs"]
 mod tests;

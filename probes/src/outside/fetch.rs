@@ -304,5 +304,4 @@ async fn exchange(
 }
 
 #[cfg(test)]
-#[path = "fetch_tests.rs"]
 mod tests;

@@ -277,5 +277,4 @@ pub(crate) fn authority(host: &str, port: u16, tls: bool) -> String {
 }
 
 #[cfg(test)]
-#[path = "http_tests.rs"]
 mod tests;

@@ -137,5 +137,4 @@ fn now() -> i64 {
 }
 
 #[cfg(test)]
-#[path = "tls_tests.rs"]
 mod tests;

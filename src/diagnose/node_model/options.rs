@@ -2,33 +2,8 @@
 
 use serde::Serialize;
 
-use super::{Address, Release};
-
-/// The flags that change how Node connects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum Flag {
-    /// `--network-family-autoselection`, `--no-network-family-autoselection`.
-    AutoSelect,
-    /// Its older name, `--enable-network-family-autoselection`.
-    EnableAutoSelect,
-    /// `--network-family-autoselection-attempt-timeout`.
-    AttemptTimeout,
-    /// `--dns-result-order`.
-    ResultOrder,
-}
-
-impl Flag {
-    const ALL: [(Flag, &'static str); 4] = [
-        (Flag::AutoSelect, "--network-family-autoselection"),
-        (Flag::EnableAutoSelect, "--enable-network-family-autoselection"),
-        (Flag::AttemptTimeout, "--network-family-autoselection-attempt-timeout"),
-        (Flag::ResultOrder, "--dns-result-order"),
-    ];
-
-    fn is_boolean(self) -> bool {
-        matches!(self, Flag::AutoSelect | Flag::EnableAutoSelect)
-    }
-}
+pub use super::flag::Flag;
+use super::{path::Address, release::Release};
 
 /// Other flags of Node that take the next argument as their value (doc/api/cli.md). Without them a value would look like
 /// the script, after which the arguments are the script's own.

@@ -1,5 +1,5 @@
 //! Without a network: what the flags mean, what the remedies do, and what must hold of every prediction. Whether the
-//! predictions are true is `tests/node_model.rs`'s business.
+//! predictions are true is `tests/node_model/main.rs`'s business.
 
 #![allow(clippy::unwrap_used)] // a test's own
 

@@ -6,13 +6,13 @@ use std::net::IpAddr;
 use pdsdoctor_probes::{
     dns_fact::DnsOutcome,
     fact::{FactId, FailureKind, Family, Role},
-    http_fact::{Content, HttpFact, HttpPurpose},
+    http_fact::{HttpFact, HttpPurpose},
     tls_fact::{CertificateFact, TlsFact, Validity},
 };
 
 use super::{Found, Rule, list};
 use crate::diagnose::{
-    Bounds, Cause, Code, Confidence, Impact, Remedy, Scope,
+    Bounds, Cause, Code, Confidence, Impact, Remedy, Scope, claims,
     evidence::{Evidence, Line, Seen, host_of},
     not_asked,
     step::{Did, HostName, Step, command, entry, prose, quoted, run, word, write, write_all},
@@ -82,13 +82,13 @@ fn accounts<'a>(evidence: &Evidence<'a>, domain: &str) -> Accounts<'a> {
         if directly.is_none_or(|label| label.contains('.')) {
             continue;
         }
-        if super::handle_records::txt_did(evidence, handle).is_some() {
+        if claims::txt_did(evidence, handle).is_some() {
             accounts.by_txt.push(handle);
         } else {
             accounts.need_host.push(handle);
             // Of a host that was not asked nothing is known.
             let asked = !not_asked::is_host(evidence.run, handle);
-            if asked && super::handle_records::well_known_did(evidence, handle).is_none() {
+            if asked && claims::well_known_did(evidence, handle).is_none() {
                 accounts.broken.push(handle);
             }
         }
@@ -194,7 +194,7 @@ fn empty_nonterminal(evidence: &Evidence<'_>, handle: &str) -> Option<Cause> {
     if txt.is_empty() {
         return None;
     }
-    let verifies = super::handle_records::txt_did(evidence, handle).is_some();
+    let verifies = claims::txt_did(evidence, handle).is_some();
     let addrs = evidence.addresses(&sample);
     Some(
         Cause::new(
@@ -404,7 +404,7 @@ fn reaches_one_level(certificate: &CertificateFact, domain: &str) -> bool {
 /// The TXT record of each handle whose DID is known; else its form.
 fn txt_lines(evidence: &Evidence<'_>, domain: &str, handles: &[&str]) -> Vec<Step> {
     let line = |handle: &&str| {
-        let did = Did::new(&super::handle_records::known_did(evidence, handle)?)?;
+        let did = Did::new(&claims::known_did(evidence, handle)?)?;
         Some(write(entry!["_atproto.", HostName::new(handle), ".  TXT  \"did=", did, "\""]))
     };
     let lines: Vec<Step> = handles.iter().filter_map(line).collect();
@@ -470,12 +470,4 @@ fn certificate_remedies(
         ),
     ]);
     remedies
-}
-
-/// Does the content of a fact carry a DID? (for the records rule)
-pub(super) fn did_of(fact: &HttpFact) -> Option<&str> {
-    match &fact.content {
-        Some(Content::AtprotoDid { did: Some(did) }) if fact.status == Some(200) => Some(did),
-        _ => None,
-    }
 }

@@ -1,18 +1,17 @@
 //! The records of one handle: the `_atproto` TXT record and the well-known file
 //! (atproto handle specification).
 
-use std::collections::BTreeSet;
-
 use pdsdoctor_probes::{
     dns_fact::{DnsFact, DnsOutcome},
     fact::{ConnectFact, FactId, Family, Role},
-    http_fact::{Content, HttpFact, HttpPurpose},
+    http_fact::{Content, HttpPurpose},
     identifier::{TxtValue, did_of_txt},
 };
 
-use super::{Found, Rule, handle_hosts::did_of, list};
+use super::{Found, Rule, list};
 use crate::diagnose::{
     Bounds, Cause, Code, Confidence, Impact, Remedy, Scope,
+    claims::{asks_about, claims, dids_by_server, exact, known_did, well_known_did},
     evidence::{Evidence, Seen, host_of},
     not_asked,
     step::{Did, HostName, Settle, Step, entry, prose, quoted, say, write},
@@ -120,77 +119,6 @@ fn right_records(evidence: &Evidence<'_>, handle: &str) -> Vec<(FactId, String)>
 /// verify handles pass over what is no DID record.
 fn is_about_a_did(record: &str) -> bool {
     record.to_ascii_lowercase().contains("did")
-}
-
-/// The DIDs of well-formed records, as each server gives them. Two servers that differ are one that
-/// has not heard of a change yet: no reader gets both.
-fn dids_by_server(evidence: &Evidence<'_>, handle: &str) -> Vec<BTreeSet<String>> {
-    evidence
-        .txt_answers(&format!("_atproto.{handle}"))
-        .iter()
-        .map(|seen| seen.body.records.iter().filter_map(|value| exact(value)).collect())
-        .collect()
-}
-
-/// The DID that the TXT record gives, if it gives exactly one.
-pub(crate) fn txt_did(evidence: &Evidence<'_>, handle: &str) -> Option<String> {
-    dids_by_server(evidence, handle).into_iter().find(|dids| dids.len() == 1)?.into_iter().next()
-}
-
-/// The DID that the well-known file gives.
-pub(crate) fn well_known_did(evidence: &Evidence<'_>, handle: &str) -> Option<(FactId, String)> {
-    evidence
-        .all_http()
-        .iter()
-        .filter(|seen| {
-            seen.body.purpose == HttpPurpose::AtprotoDid
-                && host_of(&seen.body.url).as_deref() == Some(handle)
-                // Past DNS it is an experiment, not what the world sees.
-                && seen.body.addr.is_none_or(|addr| evidence.addresses(handle).contains(&addr) || evidence.given_by_user(handle))
-        })
-        // The tool reads on behind a bad certificate; the services that verify handles do not.
-        .filter(|seen| seen.body.addr.is_none_or(|addr| evidence.has_sound_certificate(handle, addr)))
-        .find_map(|seen| Some((seen.id(), did_of(seen.body)?.to_owned())))
-}
-
-fn exact(value: &str) -> Option<String> {
-    match did_of_txt(value) {
-        TxtValue::Did(did) => Some(did),
-        _ => None,
-    }
-}
-
-/// `alsoKnownAs` claims the handle; handles are the same in upper and lower case.
-pub(super) fn claims(name: &str, handle: &str) -> bool {
-    name.strip_prefix("at://").is_some_and(|name| name.eq_ignore_ascii_case(handle))
-}
-
-/// The DID of a handle, as far as this run knows it: from the PDS that hosts the account, from a document that claims the
-/// handle, from a record that came through, or because the user named it.
-pub(super) fn known_did(evidence: &Evidence<'_>, handle: &str) -> Option<String> {
-    let told = evidence.all_http().iter().find_map(|seen| match &seen.body.content {
-        Some(Content::Repo { did, handle: of }) if of.eq_ignore_ascii_case(handle) => Some(did.to_string()),
-        Some(Content::DidDocument { id: Some(id), also_known_as, .. })
-            if also_known_as.iter().any(|name| claims(name, handle)) =>
-        {
-            Some(id.to_string())
-        }
-        Some(Content::ResolvedHandle { did }) if seen.body.role == Role::Handle && asks_about(seen.body, handle) => {
-            Some(did.to_string())
-        }
-        _ => None,
-    });
-    let named =
-        || evidence.run.target.did.as_ref().filter(|_| evidence.is_named_handle(handle)).map(ToString::to_string);
-    told.or_else(named)
-        .or_else(|| well_known_did(evidence, handle).map(|(_, did)| did))
-        .or_else(|| txt_did(evidence, handle))
-}
-
-/// A `resolveHandle` about this handle.
-fn asks_about(fact: &HttpFact, handle: &str) -> bool {
-    url::Url::parse(&fact.url)
-        .is_ok_and(|url| url.query_pairs().any(|(key, value)| key == "handle" && value.eq_ignore_ascii_case(handle)))
 }
 
 /// What is known of one handle.

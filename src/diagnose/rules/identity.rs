@@ -8,9 +8,10 @@ use pdsdoctor_probes::{
 };
 use url::Url;
 
-use super::{Found, Rule, handle_records::claims, list};
+use super::{Found, Rule, list};
 use crate::diagnose::{
     Bounds, Cause, Code, Confidence, Impact, Remedy,
+    claims::claims,
     evidence::{Evidence, Seen},
     not_asked,
     step::{HostName, command, run, say},

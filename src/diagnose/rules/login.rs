@@ -10,19 +10,21 @@
 use pdsdoctor_probes::{
     fact::{FactId, FailureKind, Role},
     http_fact::{Content, HttpPurpose},
-    par_fact::{ParArm, ParFact},
+    par_fact::ParArm,
 };
 
 use super::{
-    Found, Rule, list, login_keys,
+    Found, Rule, list,
+    login_arm::{Arm, answer, beside_reference, client_host, reading},
+    login_keys,
     login_words::{A_STRONG_REFERENCE, hint, remedies, time_line},
 };
 use crate::diagnose::{
     Bounds, Cause, Code, Confidence, Impact, Remedy, Scope,
     arms::{self, Got},
-    evidence::{Evidence, Line, Seen, host_of},
+    evidence::{Evidence, Line, Seen},
     hidden::hidden,
-    par_stage::{AT_ONCE_MS, FetchFailure, Refusal, Stage},
+    par_stage::{FetchFailure, Refusal, Stage},
     step::{Url, command, run, say, write},
 };
 
@@ -36,14 +38,6 @@ pub(super) const RULE: Rule = Rule {
     ],
     judge,
 };
-
-/// One arm at both sides.
-pub(super) struct Arm<'a> {
-    pub(super) client: &'a str,
-    pub(super) target: Seen<'a, ParFact>,
-    pub(super) stage: Stage,
-    pub(super) reference: Option<(Seen<'a, ParFact>, Stage)>,
-}
 
 fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     if let Some(cause) = localhost(evidence) {
@@ -111,22 +105,6 @@ fn localhost(evidence: &Evidence<'_>) -> Option<Cause> {
             evidence.verify(),
         )
     }))
-}
-
-/// The server's words, short.
-pub(super) fn answer(fact: &ParFact) -> String {
-    if let Some(failure) = &fact.failure {
-        return format!("no answer ({})", failure.kind.to_string().replace('_', " "));
-    }
-    if fact.accepted {
-        return "accepted".to_owned();
-    }
-    let status = fact.status.unwrap_or(0);
-    match (&fact.error, &fact.description) {
-        (Some(error), Some(text)) => format!("HTTP {status} {error}: {text}"),
-        (Some(error), None) => format!("HTTP {status} {error}"),
-        _ => format!("HTTP {status}, not an OAuth answer"),
-    }
 }
 
 fn judge_client(evidence: &Evidence<'_>, client: &str, found: &mut Found) {
@@ -215,25 +193,11 @@ fn judge_client(evidence: &Evidence<'_>, client: &str, found: &mut Found) {
     }
 }
 
-/// The same login request at the target and at the reference, if that was asked.
-pub(super) fn beside_reference(evidence: &Evidence<'_>, cause: Cause, arm: &Arm<'_>) -> Cause {
-    let (Some((theirs, _)), Some(reference)) = (&arm.reference, evidence.reference()) else { return cause };
-    cause.contrast(
-        format!("the same login request (PAR) for {}", arm.client),
-        format!("{}: {}", evidence.name(), answer(arm.target.body)),
-        format!("{reference}: {}", answer(theirs.body)),
-    )
-}
-
 /// What went well speaks against what failed.
 fn now_and_then(mut cause: Cause, well: &str, passed: FactId) -> Cause {
     cause.impact = Impact::Degraded;
     cause.confidence = cause.confidence.min(Confidence::Likely);
     cause.saw(format!("{well}: it fails now and then")).against([passed]).settle("the same check a few times more")
-}
-
-pub(super) fn client_host(client: &str) -> String {
-    host_of(client).unwrap_or_else(|| client.to_owned())
 }
 
 /// The document as this machine did not get it.
@@ -403,20 +367,6 @@ fn not_obtained(evidence: &Evidence<'_>, main: &Arm<'_>, named: Option<&Arm<'_>>
         cause = cause.remedy(remedy);
     }
     cause
-}
-
-/// Node caps every attempt but the last: a host with one address knows no cap, whatever the time. And a machine that
-/// is held up may take as long for what it fails at once.
-pub(super) fn reading(evidence: &Evidence<'_>, stage: &Stage, spent: u64, host: &str) -> Stage {
-    let one = evidence.addresses(host).len() == 1;
-    let may_be_at_once = spent.saturating_sub(evidence.held_up()) < AT_ONCE_MS;
-    match stage {
-        Stage::DocumentNotObtained(FetchFailure::AttemptCap) if one => Stage::DocumentNotObtained(FetchFailure::AtOnce),
-        Stage::DocumentNotObtained(FetchFailure::AttemptCap) if may_be_at_once => {
-            Stage::DocumentNotObtained(FetchFailure::Soon)
-        }
-        other => other.clone(),
-    }
 }
 
 /// How it failed and what the PDS spent on the fetch, in milliseconds: the time of the arm less that of the arm without

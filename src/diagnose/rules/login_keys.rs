@@ -4,7 +4,7 @@
 use pdsdoctor_probes::fact::Role;
 
 use super::{
-    login::{Arm, answer, beside_reference, client_host, reading},
+    login_arm::{Arm, answer, beside_reference, client_host, reading},
     login_words::{A_STRONG_REFERENCE, hint, remedies, time_line},
 };
 use crate::diagnose::{

@@ -1,6 +1,6 @@
 //! Words and remedies for a client document that a PDS did not obtain.
 
-use super::login::client_host;
+use super::login_arm::client_host;
 use crate::diagnose::{
     Code, Remedy,
     evidence::Evidence,

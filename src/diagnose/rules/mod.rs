@@ -10,6 +10,7 @@ mod handle_records;
 mod identity;
 mod inside;
 mod login;
+mod login_arm;
 mod login_keys;
 mod login_words;
 mod names;
@@ -23,7 +24,6 @@ pub mod this_side;
 mod unexplained;
 
 pub(crate) use discovery::is_reference_version;
-pub(crate) use handle_records::{txt_did, well_known_did};
 
 pub(crate) use found::list;
 pub use found::{Found, Rule};

@@ -310,7 +310,7 @@ fn hole(evidence: &Evidence<'_>, arms: &Arms<'_>, found: &mut Found) {
         format!("What {name} sends out by IPv6 gets lost: {consequence}."),
     )
     // Of one family: a login that fails is another matter, or it would have been put down to this.
-    .scope(Scope { family: Some(Family::V6), ..Scope::default() })
+    .scope(Scope::family(Family::V6))
     .because([v6.seen.id(), v4.seen.id()])
     .because(v6.control.clone())
     .because(wasted.map(|near| near.seen.id()))

@@ -258,7 +258,7 @@ fn v6_closed(evidence: &Evidence<'_>, host: &str, closed: &[&Line<'_>], open: &[
         confidence,
         format!("{host} does not answer on IPv6: whoever has IPv6 waits or fails, although IPv4 works."),
     )
-    .scope(Scope { family: Some(Family::V6), ..Scope::default() })
+    .scope(Scope::family(Family::V6))
     .saw(how(closed))
     .because(connect_ids(closed))
     .because(good.connect.map(|seen| seen.id()))

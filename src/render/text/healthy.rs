@@ -2,7 +2,7 @@
 
 use pdsdoctor_probes::record::Run;
 
-use super::{Ink, Page, counts};
+use super::{Ink, Page, parts::counts};
 use crate::{
     diagnose::Diagnosis,
     render::wrap::{cut, width, wrap},

@@ -3,6 +3,7 @@
 mod healthy;
 mod page;
 mod paint;
+mod parts;
 mod sick;
 mod steps;
 mod table;
@@ -11,12 +12,13 @@ mod timeline;
 use pdsdoctor_probes::record::{Ended, Run};
 
 use crate::{
-    diagnose::{Diagnosis, Impact, step},
+    diagnose::Diagnosis,
     render::style::{Detail, Style},
 };
 
 pub use page::Page;
 pub use paint::{Ink, Paint};
+use parts::mark;
 
 /// The report.
 pub fn report(run: &Run, diagnosis: &Diagnosis, style: &Style) -> String {
@@ -45,41 +47,4 @@ fn quiet(page: &mut Page, diagnosis: &Diagnosis) {
         let line = format!("{mark} {}  {}  {}", cause.impact, cause.code, cause.code.title());
         page.hanging(0, 2, &line, ink);
     }
-}
-
-/// A sign and its colour; the word for it always stands beside it.
-fn mark(impact: Impact, style: &Style) -> (&'static str, Ink) {
-    match (impact, style.unicode) {
-        (Impact::Broken, true) => ("✗", Ink::Bad),
-        (Impact::Broken, false) => ("x", Ink::Bad),
-        (Impact::Degraded, _) => ("!", Ink::Warning),
-        (Impact::Risk, true) => ("·", Ink::Dim),
-        (Impact::Risk, false) => ("-", Ink::Dim),
-    }
-}
-
-/// How long it took, how much was measured, with what it was compared.
-fn counts(run: &Run) -> String {
-    let seconds = format!("{}.{} s", run.elapsed_ms / 1000, run.elapsed_ms % 1000 / 100);
-    let measured = match run.facts.len() {
-        1 => "1 measurement".to_owned(),
-        many => format!("{many} measurements"),
-    };
-    let compared = match &run.reference {
-        Some(reference) if reference.entryway => format!("compared with {} (an entryway)", reference.host),
-        Some(reference) => format!("compared with {}", reference.host),
-        None => "compared with no other PDS".to_owned(),
-    };
-    let ended = match run.ended {
-        Ended::Complete => "",
-        Ended::TimeLimit => " · the time limit came first",
-        Ended::Interrupted => " · interrupted: only a part was measured",
-    };
-    format!("{seconds} · {measured} · {compared}{ended}")
-}
-
-/// The command that measures again, as far as a run tells it.
-fn again(run: &Run) -> String {
-    let (command, others) = step::again(run);
-    if others.is_empty() { command.to_string() } else { format!("{command}  # and {} as before", others.join(", ")) }
 }

@@ -2,7 +2,11 @@
 
 use pdsdoctor_probes::{fact::NotMeasured, record::Run};
 
-use super::{Ink, Page, again, counts, mark, steps, table, timeline};
+use super::{
+    Ink, Page,
+    parts::{again, counts, mark},
+    steps, table, timeline,
+};
 use crate::{
     diagnose::{
         Cause, Confidence, Contrast, Diagnosis, Remedy, Risk, Scope,

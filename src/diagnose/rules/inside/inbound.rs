@@ -49,7 +49,7 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
         Confidence::Likely,
         format!("{away} is published, and this machine has no public IPv6 address: whoever has IPv6 ends up nowhere, or at another server."),
     )
-    .scope(Scope { family: Some(Family::V6), ..Scope::default() })
+    .scope(Scope::family(Family::V6))
     .because([pds.id()])
     .because(evidence.address_answers(host).iter().filter(|seen| seen.body.addresses().contains(away)).map(Seen::id))
     .settle(Settle::text("the same check from a machine with IPv6:").and(evidence.measure_again(false)))
@@ -89,7 +89,7 @@ fn unanswerable(
     );
     Some(
         Cause::new(Code::V6InboundClosed, Impact::Degraded, Confidence::Confirmed, summary)
-            .scope(Scope { family: Some(Family::V6), ..Scope::default() })
+            .scope(Scope::family(Family::V6))
             .because(without)
             .because([routes.id()])
             .because(

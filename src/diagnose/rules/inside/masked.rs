@@ -80,7 +80,7 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
             "All visitors by IPv6 look like one: {USERLAND_PROXY} takes port {port} on IPv6 and hands it on by IPv4 from one inner address."
         ),
     )
-    .scope(Scope { family: Some(Family::V6), ..Scope::default() })
+    .scope(Scope::family(Family::V6))
     .saw(match hands_to {
         Some(to) => format!("{USERLAND_PROXY} runs to hand what comes to [::]:{port} on to {to}, by IPv4"),
         None => format!("{what} has no IPv6, so Docker's own rules cannot lead IPv6 to it"),

@@ -1,5 +1,6 @@
 //! What only the PDS's own machine shows: a file per family of causes.
 
+mod answers;
 pub(super) mod container_v6;
 pub(super) mod cut_off;
 pub(super) mod hole;

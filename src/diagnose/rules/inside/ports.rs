@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::upstream;
+use super::{
+    answers::{alive, at_port, gateway, own_front},
+    upstream,
+};
 use pdsdoctor_probes::{
-    fact::{FactId, Role, Vantage},
-    http_fact::{HttpFact, HttpPurpose},
+    fact::Vantage,
+    http_fact::HttpFact,
     process_fact::{DEFAULT_PORT, Listener, ListenersFact},
     secret::Form,
 };
@@ -33,48 +36,8 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     found.causes.extend(taken(evidence));
 }
 
-/// `_health` asked of a port of the PDS's own network, at whichever of its addresses answered.
-pub(super) fn at_port<'a>(evidence: &Evidence<'a>, port: u16) -> Option<Seen<'a, HttpFact>> {
-    let place = evidence.inside().place();
-    let of_port = |seen: &Seen<'a, HttpFact>| {
-        seen.body.purpose == HttpPurpose::Health
-            && seen.fact.vantage == place
-            && seen.body.url.starts_with("http://")
-            && seen.body.url.ends_with(&format!(":{port}/xrpc/_health"))
-    };
-    let all: Vec<_> = evidence.inside().exchanges().filter(of_port).collect();
-    all.iter().find(|seen| seen.body.is_expected()).or(all.first()).copied()
-}
-
-/// The PDS itself answers on its own machine.
-pub(super) fn alive<'a>(evidence: &Evidence<'a>) -> Option<Seen<'a, HttpFact>> {
-    let mut all = evidence.inside().exchanges();
-    all.find(|seen| {
-        seen.body.purpose == HttpPurpose::Health && seen.body.url.starts_with("http://") && seen.body.is_expected()
-    })
-}
-
-/// Port 443 of this machine, asked from this machine.
-pub(super) fn own_front<'a>(evidence: &Evidence<'a>) -> Vec<Seen<'a, HttpFact>> {
-    let own = |seen: &Seen<'a, HttpFact>| {
-        seen.body.purpose == HttpPurpose::Health
-            && seen.body.role == Role::Target
-            && seen.body.url.starts_with("https://")
-    };
-    evidence.inside().exchanges().filter(own).collect()
-}
-
 fn listener<'a>(seen: Option<&Seen<'a, ListenersFact>>, port: u16) -> Option<&'a Listener> {
     seen?.body.sockets.iter().find(|socket| socket.port == port)
-}
-
-/// The proxy answers, and finds nobody behind it.
-pub(super) fn gateway(evidence: &Evidence<'_>) -> Option<FactId> {
-    let from_afar = evidence.target_lines().into_iter().find_map(|line| {
-        line.answers().into_iter().find(|seen| matches!(seen.body.status, Some(502..=504))).map(|seen| seen.id())
-    });
-    let front = own_front(evidence).into_iter().find(|seen| matches!(seen.body.status, Some(502..=504)));
-    from_afar.or(front.map(|seen| seen.id()))
 }
 
 /// The proxy asks at one port and the PDS listens at another, as it seems where its configuration was not read.

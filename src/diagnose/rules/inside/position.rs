@@ -9,7 +9,7 @@ use pdsdoctor_probes::{
     http_fact::{Content, HttpPurpose},
 };
 
-use super::ports::{alive, own_front};
+use super::answers::{alive, own_front};
 use crate::diagnose::{
     Bounds, Cause, Code, Confidence, Impact, Remedy,
     evidence::{Evidence, Line, Seen},

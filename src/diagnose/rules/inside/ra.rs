@@ -84,11 +84,6 @@ fn visitors_lost(evidence: &Evidence<'_>, uplink: &Uplink<'_>) -> Option<(String
     Some((line, evidence.address_answers(host).iter().map(|seen| seen.id()).collect()))
 }
 
-/// About IPv6 as such: nothing fails by it alone.
-pub(super) fn scope() -> Scope {
-    Scope { family: Some(Family::V6), ..Scope::default() }
-}
-
 /// The kernel would take advertisements, did it not forward.
 fn ignored_by_kernel(evidence: &Evidence<'_>, uplink: &Uplink<'_>) -> Option<Cause> {
     if !uplink.ignores() || !uplink.defaults().is_empty() {
@@ -134,7 +129,7 @@ fn ignored_by_kernel(evidence: &Evidence<'_>, uplink: &Uplink<'_>) -> Option<Cau
     };
     let code = if left.is_some() { Code::V6DefaultRoutePurged } else { Code::V6ForwardingEatsRa };
     let mut cause = Cause::new(code, Impact::Risk, confidence, summary)
-        .scope(scope())
+        .scope(Scope::family(Family::V6))
         .saw(format!("{name}: forwarding = 1, accept_ra = 1; the kernel takes advertisements only where forwarding is 0, or accept_ra is 2"))
         .because(uplink.ids())
         .because(forwarding);
@@ -191,7 +186,7 @@ fn ignored_by_networkd(evidence: &Evidence<'_>, uplink: &Uplink<'_>) -> Option<C
             router.router
         ),
     )
-    .scope(scope())
+    .scope(Scope::family(Family::V6))
     .saw(format!(
         "systemd-networkd manages {name}; with forwarding on it takes advertisements only if told so (IPv6AcceptRA=yes)"
     ))

@@ -1,17 +1,16 @@
 //! IPv6 by advertisements that works, or should: will it last?
 
 use pdsdoctor_probes::{
-    fact::{FactId, Vantage},
+    fact::{FactId, Family, Vantage},
     host_fact::{BootVia, RaHandler},
 };
 
 use super::{
-    ra::scope,
     remedies::{self, Key},
     uplink::{Heard, Uplink, forwarder, offer},
 };
 use crate::diagnose::{
-    Cause, Code, Confidence, Impact, Remedy,
+    Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::Evidence,
     inside::Inside,
     step::{InterfaceName, Settle, command, entry, prose, quoted, run, say, write_all},
@@ -85,7 +84,7 @@ pub(super) fn not_applied(evidence: &Evidence<'_>, uplink: &Uplink<'_>) -> Optio
         Confidence::Confirmed,
         format!("{}, but {name} has 1: {}.", wanted.words, wanted.why),
     )
-    .scope(scope())
+    .scope(Scope::family(Family::V6))
     .because([wanted.id])
     .because(uplink.ids())
     .contrast(
@@ -179,7 +178,7 @@ fn not_at_next_boot(evidence: &Evidence<'_>, uplink: &Uplink<'_>) -> Option<Caus
         confidence,
         format!("IPv6 will be gone after the next boot: accept_ra of {name} is 2 now, but {words}; and forwarding is on ({who})."),
     )
-    .scope(scope())
+    .scope(Scope::family(Family::V6))
     .because([seen.id(), forwarding.id()])
     .because(uplink.ids())
     .contrast(format!("accept_ra of {name}, now and after the next boot"), "now: 2", then);
@@ -241,7 +240,7 @@ fn running_out(evidence: &Evidence<'_>, uplink: &Uplink<'_>) -> Option<Cause> {
     };
     let gateway = defaults.iter().find_map(|route| route.gateway);
     let cause = Cause::new(Code::V6RaLifetimeExpiry, Impact::Risk, confidence, summary)
-        .scope(scope())
+        .scope(Scope::family(Family::V6))
         .saw(heard)
         .because(uplink.ids())
         .because(uplink.heard_id())
@@ -291,7 +290,7 @@ fn run_out(evidence: &Evidence<'_>, uplink: &Uplink<'_>) -> Option<Cause> {
         _ => return None,
     };
     let cause = Cause::new(Code::V6RaLifetimeExpiry, Impact::Risk, Confidence::Likely, summary)
-        .scope(scope())
+        .scope(Scope::family(Family::V6))
         .because(uplink.ids())
         .because(uplink.heard_id())
         .contrast(

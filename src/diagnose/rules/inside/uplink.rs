@@ -10,11 +10,11 @@ use pdsdoctor_probes::{
     },
 };
 
-use super::super::list;
 use crate::diagnose::{
     evidence::Seen,
     inside::Inside,
     net_kinds::{AddressKind, address_kind},
+    rules::list,
 };
 
 /// An interface by which this machine may reach a router, with IPv6 on.

@@ -9,7 +9,7 @@ use pdsdoctor_probes::{
     process_fact::{Listener, ProxyFact, Upstream},
 };
 
-use super::ports::{at_port, gateway};
+use super::answers::{at_port, gateway};
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy,
     evidence::{Evidence, Seen},

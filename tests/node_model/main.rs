@@ -6,7 +6,6 @@
 
 #![allow(clippy::print_stderr)] // a test program's own word on why it skips
 
-#[path = "node_model/cells.rs"]
 mod cells;
 
 use std::net::IpAddr;
