@@ -181,6 +181,7 @@ pub fn summary(probe: ProbeName) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diagnose::code::Kind;
 
     #[test]
     fn the_page_on_probes_has_every_probe_with_its_summary() {
@@ -205,6 +206,19 @@ mod tests {
         let names: Vec<&str> = sections().iter().map(|(name, _)| *name).collect();
         let codes: Vec<&str> = Code::iter().map(<&str>::from).collect();
         assert_eq!(names, codes, "docs/causes.md has one section per cause, in the order of the enum");
+    }
+
+    /// The groups of the page are the areas of the table, and then what is only seen.
+    #[test]
+    fn every_section_is_in_the_group_of_its_area() {
+        for group in CAUSES.split("\n# ").skip(1) {
+            let heading = group.lines().next().unwrap_or_default();
+            for name in group.lines().filter_map(|line| line.strip_prefix("## ")) {
+                let row = name.parse::<Code>().expect(name).row();
+                let symptom = row.kind == Kind::Symptom;
+                assert_eq!(heading, if symptom { "Symptoms" } else { row.area.title() }, "{name}");
+            }
+        }
     }
 
     #[test]

@@ -177,7 +177,7 @@ pub(super) fn is_of_a_failing_host(theory: &RuledOut, causes: &[Cause]) -> bool 
     }
     let mut failing = causes
         .iter()
-        .filter(|cause| cause.code.is_of_the_way_out() || OF_ONE_HOST.contains(&cause.code))
+        .filter(|cause| cause.code.is_of_the_machine() || OF_ONE_HOST.contains(&cause.code))
         .filter_map(|cause| cause.scope.host.as_deref())
         .peekable();
     failing.peek().is_none() || failing.any(|host| host == theory.scope.host())

@@ -38,7 +38,7 @@ fn judged(run: &Run) -> Diagnosis {
         // What it lacks itself, it does not show of the PDS.
         if !evidence.inside().is_empty() && evidence.unheard().out_of_resources.is_empty() {
             RULES.iter().for_each(|rule| (rule.judge)(&evidence, &mut inside));
-            inside.causes.retain(|cause| cause.code.is_of_the_way_out() && cause.impact > Impact::Risk);
+            inside.causes.retain(|cause| cause.code.is_of_the_machine() && cause.impact > Impact::Risk);
         }
         let named = !inside.causes.is_empty();
         let causes = rank(if named { inside.causes } else { own });
