@@ -4,9 +4,12 @@ mod samples;
 
 use pdsdoctor::{
     cli::Format,
-    diagnose::step::{measure_again, prose, quoted, say},
-    render::{
+    diagnose::{
         grid::{self, Tone},
+        how_far,
+        step::{measure_again, prose, quoted, say},
+    },
+    render::{
         report,
         style::{Detail, Style},
         wrap::width as columns,
@@ -167,7 +170,7 @@ fn the_first_three_lines_say_what_and_what_to_do() {
 
 #[test]
 fn the_grid_shows_how_far_each_address_got() {
-    let sick = grid::grid(&samples::first_field_report().run);
+    let sick = how_far::of(&samples::first_field_report().run);
     assert_eq!(sick.groups.len(), 2);
     let texts = |row: &grid::Row| row.cells.iter().map(|cell| cell.text.clone()).collect::<Vec<_>>();
     assert_eq!(texts(&sick.groups[0].rows[0]), ["14ms", "31ms", "65ms", "35ms", "37ms", "no doc*"]);
@@ -175,16 +178,16 @@ fn the_grid_shows_how_far_each_address_got() {
     assert_eq!(sick.groups[1].title, "tngl.sh (reference)");
     assert_eq!(sick.notes.len(), 1, "{:?}", sick.notes);
 
-    let silent = grid::grid(&samples::silent_v6().run);
+    let silent = how_far::of(&samples::silent_v6().run);
     assert_eq!(texts(&silent.groups[0].rows[1]), ["14ms", "silent", "-", "-", "-", "-"]);
     assert_eq!(silent.groups[0].rows[1].cells[1].tone, Tone::Bad);
     assert!(silent.notes.is_empty());
 
-    let unknown = grid::grid(&samples::name_not_found().run);
+    let unknown = how_far::of(&samples::name_not_found().run);
     assert_eq!(unknown.groups[0].rows[0].label, "no address");
     assert_eq!(unknown.groups[0].rows[0].cells[0].text, "no name");
 
-    assert_eq!(grid::grid(&samples::inconclusive().run), grid::Grid::default());
+    assert_eq!(how_far::of(&samples::inconclusive().run), grid::Grid::default());
 }
 
 #[test]
@@ -193,7 +196,8 @@ fn what_the_user_gave_is_shown_as_given() {
     sample.run.facts.retain(|fact| fact.probe != pdsdoctor_probes::fact::ProbeName::Dns);
     sample.run.settings.resolved_by_user = vec!["pds.example.com".into()];
     sample.run.settings.also_given = vec!["--resolve".into(), "--ca-cert".into()];
-    assert_eq!(grid::grid(&sample.run).groups[0].rows[0].cells[0].text, "given");
+    sample.diagnosis.grid = how_far::of(&sample.run);
+    assert_eq!(sample.diagnosis.grid.groups[0].rows[0].cells[0].text, "given");
     let shown = text(&sample, Style { detail: Detail::Verbose, ..STYLE });
     assert!(
         shown.ends_with("Again:  pdsdoctor check pds.example.com  # and --resolve, --ca-cert as before\n"),

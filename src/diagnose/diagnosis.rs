@@ -7,6 +7,7 @@ use strum::{Display, EnumString};
 
 use super::{
     code::Code,
+    grid::Grid,
     ruled_out::RuledOut,
     scope::Scope,
     step::{Command, Prose, Settle, Step},
@@ -29,6 +30,8 @@ pub struct Diagnosis {
     pub not_measured: Vec<NotMeasured>,
     /// What was looked at and is well.
     pub healthy: Vec<Healthy>,
+    /// How far each address got.
+    pub grid: Grid,
 }
 
 /// The verdict of a whole run.

@@ -9,6 +9,7 @@ use pdsdoctor_probes::{
 use super::{
     Cause, Code, Diagnosis, Impact, RuledOut, Verdict, differs,
     evidence::Evidence,
+    how_far::grid,
     invariants, not_asked,
     rank::rank,
     rules::{Found, RULES, this_side},
@@ -52,6 +53,7 @@ fn judged(run: &Run) -> Diagnosis {
             differs: Vec::new(),
             not_measured,
             healthy: Vec::new(),
+            grid: grid(&evidence),
         };
     }
     let mut found = Found::default();
@@ -73,6 +75,7 @@ fn judged(run: &Run) -> Diagnosis {
         differs,
         not_measured,
         healthy: super::healthy::healthy(&evidence),
+        grid: grid(&evidence),
     }
 }
 

@@ -1,7 +1,6 @@
 //! From a diagnosis to bytes. One file per output format; nothing is decided here.
 
 mod format;
-pub mod grid;
 pub mod json;
 pub mod style;
 pub mod text;

@@ -40,6 +40,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
                 "diagnose/seen.rs",
                 "diagnose/code",
                 "diagnose/scope.rs",
+                "diagnose/grid.rs",
                 "diagnose/step/",
                 "diagnose/ruled_out.rs",
                 "diagnose/diagnosis.rs",

@@ -6,7 +6,7 @@ mod facts;
 use facts::{Facts, t};
 use pdsdoctor::diagnose::{
     Bounds, Cause, Code, Confidence, Contrast, Diagnosis, Difference, Healthy, Impact, Remedy, Risk, RuledOut, Scope,
-    Symptom, Verdict,
+    Symptom, Verdict, how_far,
     step::{Settle, Step, prose, quoted, run as paste, say, write},
 };
 use pdsdoctor_probes::{
@@ -106,6 +106,7 @@ pub(crate) fn healthy() -> Sample {
             needs: t("a handle: pdsdoctor check @alice.pds.example.com"),
         }],
         healthy: healthy_lines(),
+        grid: how_far::of(&run),
     };
     Sample { name: "healthy", run, diagnosis }
 }
@@ -213,6 +214,7 @@ pub(crate) fn first_field_report() -> Sample {
             needs: t("a run on the PDS's own machine"),
         }],
         healthy: healthy_lines(),
+        grid: how_far::of(&run),
     };
     Sample { name: "first_field_report", run, diagnosis }
 }
@@ -300,6 +302,7 @@ pub(crate) fn silent_v6() -> Sample {
         differs: vec![],
         not_measured: vec![],
         healthy: healthy_lines(),
+        grid: how_far::of(&run),
     };
     Sample { name: "silent_v6", run, diagnosis }
 }
@@ -349,6 +352,7 @@ pub(crate) fn name_not_found() -> Sample {
         differs: vec![],
         not_measured: vec![],
         healthy: vec![],
+        grid: how_far::of(&run),
     };
     Sample { name: "name_not_found", run, diagnosis }
 }
@@ -372,6 +376,7 @@ pub(crate) fn inconclusive() -> Sample {
             NotMeasured { probe: ProbeName::Par, why: t("no network"), needs: t("") },
         ],
         healthy: vec![],
+        grid: how_far::of(&run),
     };
     Sample { name: "inconclusive", run, diagnosis }
 }

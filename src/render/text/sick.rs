@@ -12,7 +12,7 @@ use crate::{
         Cause, Confidence, Contrast, Diagnosis, Remedy, Risk, Scope,
         step::{Needs, needs},
     },
-    render::{grid, style::Detail, wrap::width},
+    render::{style::Detail, wrap::width},
 };
 
 /// Room for the labels: `Seen`, `Proof`, `Fix` …
@@ -36,7 +36,7 @@ pub(super) fn show(page: &mut Page, run: &Run, diagnosis: &Diagnosis) {
         page.gap();
         show_cause(page, index, cause, diagnosis, verbose);
     }
-    table::show(page, &grid::grid(run));
+    table::show(page, &diagnosis.grid);
     if (verbose || diagnosis.causes.is_empty()) && !diagnosis.healthy.is_empty() {
         heading(page, "Well:");
         for healthy in &diagnosis.healthy {
@@ -66,7 +66,7 @@ pub(super) fn show(page: &mut Page, run: &Run, diagnosis: &Diagnosis) {
     }
     if verbose {
         heading(page, "Measured, in order of time:");
-        timeline::show(page, run);
+        timeline::show(page, run, &diagnosis.grid);
     }
     page.gap();
     if let Some(cause) = diagnosis.causes.first() {

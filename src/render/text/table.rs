@@ -1,9 +1,9 @@
 //! The grid of addresses as text.
 
 use super::{Ink, Page};
-use crate::render::{
-    grid::{COLUMNS, Grid, Tone},
-    wrap::width,
+use crate::{
+    diagnose::grid::{COLUMNS, Grid, Tone},
+    render::wrap::width,
 };
 
 /// Between columns; the second where there is no room for the first.

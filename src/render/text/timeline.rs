@@ -6,15 +6,15 @@ use pdsdoctor_probes::{
 };
 
 use super::{Ink, Page};
-use crate::render::grid::{certificate_problem, word};
+use crate::diagnose::{grid::Grid, how_far::word};
 
 /// Shows it.
-pub(super) fn show(page: &mut Page, run: &Run) {
+pub(super) fn show(page: &mut Page, run: &Run, grid: &Grid) {
     let mut facts: Vec<&Fact> = run.facts.iter().collect();
     facts.sort_by_key(|fact| fact.started_ms);
     for fact in facts {
         let times = format!("{:>6} +{:<6}", fact.started_ms, fact.took_ms);
-        let line = format!("{} {} {}", fact.id, fact.probe, what(&fact.body));
+        let line = format!("{} {} {}", fact.id, fact.probe, what(fact, grid));
         page.labelled_in(0, (&times, Ink::Dim), 15, &line, Ink::Plain);
     }
     page.text(0, "Milliseconds: when it began, how long it took.", Ink::Dim);
@@ -28,8 +28,8 @@ fn outcome(failure: Option<&Failure>, well: &str) -> String {
     }
 }
 
-fn what(body: &FactBody) -> String {
-    match body {
+fn what(fact: &Fact, grid: &Grid) -> String {
+    match &fact.body {
         FactBody::OwnNetwork(f) => {
             let source = f.source.map_or("a route".to_owned(), |source| format!("sends from {source}"));
             format!("{}: {}", f.family, outcome(f.failure.as_ref(), &source))
@@ -56,7 +56,7 @@ fn what(body: &FactBody) -> String {
         }
         FactBody::Tls(f) => {
             let version = f.version.as_deref().unwrap_or("handshake done");
-            let problem = f.certificate.as_ref().and_then(certificate_problem);
+            let problem = grid.certificates.get(&fact.id);
             let problem = problem.map_or(String::new(), |problem| format!(", certificate: {problem}"));
             format!("{} at {} port {}: {}{problem}", f.sni, f.addr, f.port, outcome(f.failure.as_ref(), version))
         }

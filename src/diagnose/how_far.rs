@@ -1,10 +1,15 @@
-//! How far each address got: a table from facts alone.
+//! How far each address got: a table of what was measured, judged as the rules judge it (by the clock that is right, by
+//! what a PAR costs without its fetch). Renderers draw it.
 
-use std::{collections::BTreeSet, mem::discriminant, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem::discriminant,
+    net::IpAddr,
+};
 
 use pdsdoctor_probes::{
     dns_fact::{DnsFact, DnsOutcome, DnsPurpose, SystemDnsOutcome},
-    fact::{Fact, FactBody, FailureKind, Role},
+    fact::{Fact, FactBody, FactId, FailureKind, Role},
     http_fact::{BodyClass, HttpFact, HttpPurpose},
     par_fact::{ParArm, ParFact},
     record::Run,
@@ -12,102 +17,40 @@ use pdsdoctor_probes::{
     tls_fact::{CertificateFact, PathVerdict, TlsFact, Validity},
 };
 
-use crate::diagnose::{
-    evidence,
-    par_stage::{self, Stage},
+use super::{
+    evidence::{Evidence, Seen, host_of},
+    grid::{Cell, Grid, Group, Row, Tone},
+    par_stage::Stage,
 };
 
-/// The columns.
-pub const COLUMNS: [&str; 6] = ["DNS", "TCP", "TLS", "HTTP", "OAUTH", "PAR"];
-
-/// The table.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Grid {
-    /// One per host.
-    pub groups: Vec<Group>,
-    /// Where the target's PAR differs from the reference's: what both did, a line each.
-    pub notes: Vec<String>,
-}
-
-/// A host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group {
-    /// Its name, and its part in the run.
-    pub title: String,
-    /// Its addresses.
-    pub rows: Vec<Row>,
-}
-
-/// An address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
-    /// The address, or why there is none.
-    pub label: String,
-    /// One for each of [`COLUMNS`].
-    pub cells: [Cell; 6],
-}
-
-/// How one step went.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Cell {
-    /// Milliseconds, or a word.
-    pub text: String,
-    /// How to show it.
-    pub tone: Tone,
-}
-
-/// How a cell is to be seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Tone {
-    /// Not reached, or not tried.
-    #[default]
-    Absent,
-    /// Went well.
-    Good,
-    /// Did not.
-    Bad,
-}
-
-impl Cell {
-    fn good(took_ms: u64) -> Self {
-        Self { text: format!("{took_ms}ms"), tone: Tone::Good }
-    }
-
-    fn bad(word: impl Into<String>) -> Self {
-        Self { text: word.into(), tone: Tone::Bad }
-    }
-
-    fn absent() -> Self {
-        Self { text: "-".to_owned(), tone: Tone::Absent }
-    }
-
-    fn is_absent(&self) -> bool {
-        self.tone == Tone::Absent
-    }
+/// The table of a run.
+pub fn of(run: &Run) -> Grid {
+    grid(&Evidence::new(run))
 }
 
 /// Builds the table.
-pub fn grid(run: &Run) -> Grid {
-    let mut grid = Grid::default();
+pub fn grid(evidence: &Evidence<'_>) -> Grid {
+    let run = evidence.run;
+    let mut grid = Grid { certificates: certificates(evidence), ..Grid::default() };
     let host = run.target.host.as_deref().unwrap_or(&run.target.input);
     let plain = |name: &str| name.to_owned();
     let part = |name: &str, part: &str| format!("{name} ({part})");
-    if let Some(group) = group(run, Role::Target, plain(host)) {
+    if let Some(group) = group(evidence, Role::Target, plain(host)) {
         grid.groups.push(group);
     }
     if let Some(name) = first_host(run, Role::TargetAuthServer) {
-        grid.groups.extend(group(run, Role::TargetAuthServer, part(&name, "its authorization server")));
+        grid.groups.extend(group(evidence, Role::TargetAuthServer, part(&name, "its authorization server")));
     }
     let targets = grid.groups.len();
     if let Some(reference) = &run.reference {
-        grid.groups.extend(group(run, Role::Reference, part(&reference.host, "reference")));
+        grid.groups.extend(group(evidence, Role::Reference, part(&reference.host, "reference")));
         if let Some(name) = first_host(run, Role::ReferenceAuthServer) {
             let title = part(&name, "its authorization server");
-            grid.groups.extend(group(run, Role::ReferenceAuthServer, title));
+            grid.groups.extend(group(evidence, Role::ReferenceAuthServer, title));
         }
     }
     let (ours, theirs) = grid.groups.split_at_mut(targets);
-    grid.notes = place_pars(run, ours, theirs);
+    grid.notes = place_pars(evidence, ours, theirs);
     grid
 }
 
@@ -121,7 +64,7 @@ fn bodies(run: &Run) -> impl Iterator<Item = (&Fact, &FactBody)> {
             FactBody::Dns(f) if f.purpose == DnsPurpose::Address => (f.role, f.name.to_string()),
             FactBody::SystemDns(f) => (f.role, f.name.to_string()),
             FactBody::Tls(f) => (f.role, f.sni.to_string()),
-            FactBody::Http(f) => (f.role, evidence::host_of(&f.url).unwrap_or_default()),
+            FactBody::Http(f) => (f.role, host_of(&f.url).unwrap_or_default()),
             _ => return true,
         };
         role != Role::Target || host.is_none_or(|host| name == host)
@@ -136,9 +79,10 @@ fn first_host(run: &Run, role: Role) -> Option<String> {
     })
 }
 
-fn group(run: &Run, role: Role, title: String) -> Option<Group> {
+fn group(evidence: &Evidence<'_>, role: Role, title: String) -> Option<Group> {
+    let run = evidence.run;
     let addrs = addresses(run, role);
-    let mut rows: Vec<Row> = addrs.iter().map(|&addr| row(run, role, addr)).collect();
+    let mut rows: Vec<Row> = addrs.iter().map(|&addr| row(evidence, role, addr)).collect();
     let is_tried = |row: &Row| row.cells[1..].iter().any(|cell| !cell.is_absent());
     if matches!(role, Role::Reference | Role::ReferenceAuthServer) && rows.iter().any(is_tried) {
         // Of the reference one working line is enough; its other addresses are nobody's concern.
@@ -182,7 +126,8 @@ fn port(run: &Run, role: Role) -> u16 {
     of_tls.unwrap_or(443)
 }
 
-fn row(run: &Run, role: Role, addr: IpAddr) -> Row {
+fn row(evidence: &Evidence<'_>, role: Role, addr: IpAddr) -> Row {
+    let run = evidence.run;
     let tcp = bodies(run).find_map(|(fact, body)| match body {
         FactBody::Connect(f) if f.role == role && f.addr == addr && f.port == port(run, role) => {
             Some(f.failure.as_ref().map_or_else(|| Cell::good(fact.took_ms), |why| Cell::bad(word(why.kind))))
@@ -191,7 +136,7 @@ fn row(run: &Run, role: Role, addr: IpAddr) -> Row {
     });
     let tls = bodies(run).find_map(|(fact, body)| match body {
         FactBody::Tls(f) if f.role == role && f.addr == addr && f.port == port(run, role) => {
-            Some(tls_cell(f, fact.took_ms))
+            Some(tls_cell(evidence, f, fact.took_ms))
         }
         _ => None,
     });
@@ -286,21 +231,30 @@ pub fn word(kind: FailureKind) -> &'static str {
     }
 }
 
-fn tls_cell(fact: &TlsFact, took_ms: u64) -> Cell {
+fn tls_cell(evidence: &Evidence<'_>, fact: &TlsFact, took_ms: u64) -> Cell {
     if let Some(failure) = &fact.failure {
         return Cell::bad(word(failure.kind));
     }
-    match fact.certificate.as_ref().and_then(certificate_problem) {
+    match fact.certificate.as_ref().and_then(|certificate| certificate_problem(evidence, certificate)) {
         Some(problem) => Cell::bad(problem),
         None => Cell::good(took_ms),
     }
 }
 
-/// What a client would hold against the certificate, in a word.
-pub fn certificate_problem(certificate: &CertificateFact) -> Option<&'static str> {
+/// What clients would hold against the certificates that were shown, wherever it was.
+fn certificates(evidence: &Evidence<'_>) -> BTreeMap<FactId, &'static str> {
+    let problem = |fact: &Fact| match &fact.body {
+        FactBody::Tls(f) => Some((fact.id.clone(), certificate_problem(evidence, f.certificate.as_ref()?)?)),
+        _ => None,
+    };
+    evidence.run.facts.iter().filter_map(problem).collect()
+}
+
+/// What a client would hold against the certificate, in a word. Its dates are judged by the clock that is right.
+fn certificate_problem(evidence: &Evidence<'_>, certificate: &CertificateFact) -> Option<&'static str> {
     let trusted =
         |path: PathVerdict| certificate.trust_given || matches!(path, PathVerdict::Trusted | PathVerdict::NoStore);
-    match certificate.validity() {
+    match evidence.validity(certificate) {
         Validity::Expired => Some("expired"),
         Validity::NotYet => Some("too new"),
         Validity::Valid if !certificate.name_matches => Some("name"),
@@ -334,32 +288,22 @@ struct Par<'a> {
     stage: Stage,
 }
 
-fn pars(run: &Run, role: Role) -> Vec<Par<'_>> {
-    let of_role = |body: &'_ FactBody| matches!(body, FactBody::Par(f) if f.role == role);
-    let mut found = Vec::new();
-    for (fact, body) in bodies(run).filter(|(_, body)| of_role(body)) {
-        let FactBody::Par(par) = body else { continue };
-        // The others say how the way out is, not how far a login gets.
-        if par.arm != ParArm::Localhost && !par.arm.is_login() {
-            continue;
+fn pars<'a>(evidence: &Evidence<'a>, role: Role) -> Vec<Par<'a>> {
+    let of_role = |fact: &'a Fact| match &fact.body {
+        // The other arms say how the way out is, not how far a login gets.
+        FactBody::Par(body) if body.role == role && (body.arm == ParArm::Localhost || body.arm.is_login()) => {
+            let stage = evidence.stage_of(Seen { fact, body });
+            Some(Par { fact: body, took_ms: fact.took_ms, stage })
         }
-        // What the path itself costs: the arm for which the PDS fetches nothing, on the same path.
-        let base = bodies(run).find_map(|(base, body)| match body {
-            FactBody::Par(f) if f.role == role && f.arm == ParArm::Localhost && f.addr == par.addr => {
-                Some(base.took_ms)
-            }
-            _ => None,
-        });
-        let stage = par_stage::stage(par, fact.took_ms, base.unwrap_or(0));
-        found.push(Par { fact: par, took_ms: fact.took_ms, stage });
-    }
-    found
+        _ => None,
+    };
+    evidence.run.facts.iter().filter(|fact| !fact.probe.is_inside()).filter_map(of_role).collect()
 }
 
 /// Puts the PARs into the rows; returns where the two sides differ.
-fn place_pars(run: &Run, ours: &mut [Group], theirs: &mut [Group]) -> Vec<String> {
-    let target = pars(run, Role::Target);
-    let reference = pars(run, Role::Reference);
+fn place_pars(evidence: &Evidence<'_>, ours: &mut [Group], theirs: &mut [Group]) -> Vec<String> {
+    let target = pars(evidence, Role::Target);
+    let reference = pars(evidence, Role::Reference);
     let mut notes: Vec<(&Text, String)> = Vec::new();
     for par in &target {
         let twin = reference.iter().find(|twin| twin.fact.arm == par.fact.arm && twin.fact.client == par.fact.client);
@@ -369,7 +313,7 @@ fn place_pars(run: &Run, ours: &mut [Group], theirs: &mut [Group]) -> Vec<String
         place(ours, par, differs);
         if let (true, Some(twin)) = (differs, twin) {
             let side =
-                |par: &Par<'_>| format!("{} {} ({} ms)", host_of(&par.fact.server), par.stage.words(), par.took_ms);
+                |par: &Par<'_>| format!("{} {} ({} ms)", authority(&par.fact.server), par.stage.words(), par.took_ms);
             // One note for each client: of the document nobody asked for before, where there is one.
             let note = format!("{}; {}", side(par), side(twin));
             match notes.iter_mut().find(|(client, _)| *client == &par.fact.client) {
@@ -385,7 +329,7 @@ fn place_pars(run: &Run, ours: &mut [Group], theirs: &mut [Group]) -> Vec<String
     notes.into_iter().map(|(_, note)| note).collect()
 }
 
-fn host_of(origin: &str) -> &str {
+fn authority(origin: &str) -> &str {
     origin.split_once("://").map_or(origin, |(_, host)| host)
 }
 
