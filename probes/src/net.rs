@@ -57,6 +57,8 @@ struct Sink {
     facts: Vec<Fact>,
     not_measured: Vec<NotMeasured>,
     in_flight: BTreeMap<u64, (ProbeName, String)>,
+    /// Taken over by this one: what comes goes there.
+    into: Option<Arc<Mutex<Sink>>>,
 }
 
 impl Net {
@@ -90,15 +92,18 @@ impl Net {
         Self { sink: Arc::default(), ..self.clone() }
     }
 
-    /// Takes over what was measured aside.
+    /// Takes over what was measured aside, and what is still being measured there.
     pub fn adopt(&self, aside: &Self) {
-        let (facts, not_measured) = {
-            let mut theirs = aside.sink();
-            (std::mem::take(&mut theirs.facts), std::mem::take(&mut theirs.not_measured))
-        };
-        let mut own = self.sink();
-        own.facts.extend(facts);
-        own.not_measured.extend(not_measured);
+        self.sink(|own| {
+            let mut theirs = lock(&aside.sink);
+            if theirs.into.is_none() {
+                let into = Some(Arc::clone(&self.sink));
+                let theirs = std::mem::replace(&mut *theirs, Sink { into, ..Sink::default() });
+                own.facts.extend(theirs.facts);
+                own.not_measured.extend(theirs.not_measured);
+                own.in_flight.extend(theirs.in_flight);
+            }
+        });
     }
 
     /// From where this measures.
@@ -130,34 +135,47 @@ impl Net {
     pub fn begin(&self, probe: ProbeName, waits_for: impl Into<String>) -> Job {
         let waits_for = self.shared.hidden.text(&waits_for.into());
         let id = self.shared.next_job.fetch_add(1, Ordering::Relaxed);
-        self.sink().in_flight.insert(id, (probe, waits_for.clone()));
+        self.sink(|sink| sink.in_flight.insert(id, (probe, waits_for.clone())));
         self.shared.observer.began(id, probe, &waits_for);
         Job { net: self.clone(), id, probe, started: Instant::now() }
     }
 
     /// Notes that something could not be measured.
     pub fn not_measured(&self, probe: ProbeName, why: &str, needs: &str) {
-        self.sink().not_measured.push(NotMeasured { probe, why: Text::new(why), needs: Text::new(needs) });
+        let missing = NotMeasured { probe, why: Text::new(why), needs: Text::new(needs) };
+        self.sink(|sink| sink.not_measured.push(missing));
     }
 
     /// Takes everything measured so far. What is still in flight becomes "not measured, because `why`".
     pub fn take(&self, why: &str) -> (Vec<Fact>, Vec<NotMeasured>) {
-        let mut sink = self.sink();
-        let in_flight = std::mem::take(&mut sink.in_flight);
-        for (probe, waits_for) in in_flight.into_values() {
-            sink.not_measured.push(NotMeasured {
-                probe,
-                why: Text::new(&format!("{why} while waiting for {waits_for}")),
-                needs: Text::new("a longer --timeout"),
-            });
-        }
-        (std::mem::take(&mut sink.facts), std::mem::take(&mut sink.not_measured))
+        self.sink(|sink| {
+            let in_flight = std::mem::take(&mut sink.in_flight);
+            for (probe, waits_for) in in_flight.into_values() {
+                sink.not_measured.push(NotMeasured {
+                    probe,
+                    why: Text::new(&format!("{why} while waiting for {waits_for}")),
+                    needs: Text::new("a longer --timeout"),
+                });
+            }
+            (std::mem::take(&mut sink.facts), std::mem::take(&mut sink.not_measured))
+        })
     }
 
-    fn sink(&self) -> MutexGuard<'_, Sink> {
-        // A panic while the lock is held cannot leave a list half changed.
-        self.sink.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The list that this run's measurements go to now.
+    fn sink<T>(&self, change: impl FnOnce(&mut Sink) -> T) -> T {
+        let mut sink = Arc::clone(&self.sink);
+        loop {
+            let mut own = lock(&sink);
+            let Some(into) = own.into.clone() else { return change(&mut own) };
+            drop(own);
+            sink = into;
+        }
     }
+}
+
+fn lock(sink: &Mutex<Sink>) -> MutexGuard<'_, Sink> {
+    // A panic while the lock is held cannot leave a list half changed.
+    sink.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A measurement in flight. Dropped without [`Job::finish`], it leaves no fact.
@@ -180,6 +198,12 @@ impl Job {
         self.started = Instant::now();
     }
 
+    /// The measurement goes on over a connection that it took so long to open before. That counts as if it had been done
+    /// now: a request takes as long as it takes over a new connection, whenever that was opened.
+    pub(crate) fn opened_before(&mut self, took: Duration) {
+        self.started = self.started.checked_sub(took).unwrap_or(self.started);
+    }
+
     /// Takes note of the answer; whether the same is to be asked once more, as a measurement of its own.
     pub(crate) fn is_to_repeat(&self, role: Role, host: &str, status: Option<u16>, retry_after: Option<&str>) -> bool {
         self.net.shared.pacer.note(&pace::side(role, host), self.started, status, retry_after)
@@ -195,20 +219,21 @@ impl Job {
         redact::fact(&mut body);
         let now = Instant::now();
         let shared = &self.net.shared;
-        self.net.sink().facts.push(Fact {
+        let fact = Fact {
             id: FactId::default(),
             probe: self.probe,
             vantage: self.net.vantage.clone(),
             started_ms: millis(shared.start, self.started),
             took_ms: millis(self.started, now),
             body,
-        });
+        };
+        self.net.sink(|sink| sink.facts.push(fact));
     }
 }
 
 impl Drop for Job {
     fn drop(&mut self) {
-        self.net.sink().in_flight.remove(&self.id);
+        self.net.sink(|sink| sink.in_flight.remove(&self.id));
         self.net.shared.observer.ended(self.id);
     }
 }

@@ -7,9 +7,12 @@ use pdsdoctor_probes::{
     fact::{ProbeName, Role},
     http_fact::{Content, HttpPurpose},
     limits,
-    outside::{fetch, tcp},
+    outside::{
+        fetch::{self, Opened},
+        tcp,
+    },
 };
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{sync::watch, task::JoinSet, time::Instant};
 use url::Url;
 
 use super::{Context, addresses::addresses};
@@ -145,9 +148,10 @@ fn hand_on(to: &watch::Sender<Option<Option<Document>>>, document: Option<Docume
 
 async fn read_at(context: &Context, id: &str, host: &str, port: u16, addr: IpAddr) -> Option<Document> {
     let net = &context.net;
-    // A connect of its own: its time is the distance, which an exchange would blur.
-    let connected = tcp::connect(net, ProbeName::ClientDocument, Role::Client, host, addr, port).await;
-    drop(connected.ok()?);
+    // The connect is a fact of its own: its time is the distance, which an exchange would blur.
+    let begun = Instant::now();
+    let connection = tcp::connect(net, ProbeName::ClientDocument, Role::Client, host, addr, port).await.ok()?;
+    let opened = Opened::connected(connection, host, begun.elapsed());
     let request = fetch::Request {
         role: Role::Client,
         purpose: HttpPurpose::ClientDocument,
@@ -155,7 +159,7 @@ async fn read_at(context: &Context, id: &str, host: &str, port: u16, addr: IpAdd
         addr,
         limit: limits::FETCH,
     };
-    let fact = fetch::get(net, ProbeName::ClientDocument, &request).await;
+    let fact = fetch::get_over(net, ProbeName::ClientDocument, &request, opened).await;
     if !fact.is_expected() {
         return None;
     }

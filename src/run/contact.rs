@@ -136,6 +136,16 @@ impl Contacts {
         }
     }
 
+    /// Is this an address of the target's? Known once all of its names were looked up.
+    pub(super) async fn is_targets(&self, addr: IpAddr, port: u16) -> bool {
+        let is = || self.known().doors.contains(&(addr, port));
+        if !is() {
+            // The sender is here: it cannot be gone.
+            let _ = self.looking.subscribe().wait_for(|looking| *looking == 0).await;
+        }
+        is()
+    }
+
     /// A look-up of one of the target's names begins; it ends when the guard goes.
     pub(super) fn looking(&self) -> Looking<'_> {
         self.looking.send_modify(|looking| *looking += 1);

@@ -5,12 +5,16 @@ use std::{net::IpAddr, sync::Arc};
 
 use pdsdoctor_probes::{
     fact::{ProbeName, Role},
-    http_fact::{Content, HttpPurpose},
+    http_fact::{Content, HttpFact, HttpPurpose},
     identifier, limits,
+    outside::http::Line,
 };
+
+use tokio::task::JoinSet;
 
 use super::{
     Context,
+    ahead::{Names, Sample},
     identity::{handle_txt, misplaced_txt, most_likely, well_known, well_known_at},
     lines::open,
 };
@@ -19,7 +23,7 @@ use super::{
 const ACCOUNTS: usize = 3;
 
 /// Looks at the handle domains of a PDS and at the handles of some of its accounts.
-pub(super) async fn examine(context: &Arc<Context>, host: &str, port: u16, addr: IpAddr, domains: &[String]) {
+pub(super) async fn examine(context: &Arc<Context>, pds: (&str, u16, IpAddr), domains: &[String], mut ahead: Names) {
     if !context.measures(ProbeName::Handles) {
         return;
     }
@@ -29,39 +33,56 @@ pub(super) async fn examine(context: &Arc<Context>, host: &str, port: u16, addr:
         .filter(|domain| identifier::is_handle(&format!("x.{domain}")))
         .take(limits::HANDLE_DOMAINS)
         .collect();
-    let samples = domains.iter().map(|domain| sample(context, domain, addr));
-    let samples = futures_util::future::join_all(samples);
-    tokio::join!(samples, accounts(context, host, port, addr));
+    let samples = domains.iter().map(|domain| sample(context, domain, pds.2, ahead.sample(domain)));
+    let samples = futures_util::future::join_all(samples.collect::<Vec<_>>());
+    tokio::join!(samples, accounts(context, pds, ahead));
 }
 
 /// A random label under one handle domain.
-async fn sample(context: &Arc<Context>, domain: &str, addr: IpAddr) {
+async fn sample(context: &Arc<Context>, domain: &str, addr: IpAddr, begun: Option<Sample>) {
     let name = format!("{}.{domain}", context.label);
-    let seen = well_known(context, ProbeName::Handles, Role::HandleSample, &name).await;
+    let seen = match begun {
+        Some(begun) => begun.finish(context).await,
+        None => None,
+    };
+    let seen = match seen {
+        Some(seen) => seen,
+        None => well_known(context, ProbeName::Handles, Role::HandleSample, &name).await,
+    };
     if !seen.any_address {
         // The contrast: the same name at the PDS's own address, past DNS.
         well_known_at(context, ProbeName::Handles, Role::HandleSample, &name, addr).await;
     }
 }
 
-async fn accounts(context: &Arc<Context>, host: &str, port: u16, addr: IpAddr) {
-    let probe = ProbeName::Handles;
-    let Some(mut line) = open(context, probe, Role::Target, host, host, port, addr).await else { return };
+/// The list of accounts, and the connection that it came over.
+pub(super) async fn repos(context: &Context, host: &str, port: u16, addr: IpAddr) -> Option<(Line, HttpFact)> {
+    let mut line = open(context, ProbeName::Handles, Role::Target, host, host, port, addr).await?;
     let path = "/xrpc/com.atproto.sync.listRepos?limit=20";
-    let listed = line.get(&context.net, probe, HttpPurpose::ListRepos, path).await;
+    let listed = line.get(&context.net, ProbeName::Handles, HttpPurpose::ListRepos, path).await;
+    Some((line, listed))
+}
+
+async fn accounts(context: &Arc<Context>, (host, port, addr): (&str, u16, IpAddr), mut ahead: Names) {
+    let probe = ProbeName::Handles;
+    let listed = match ahead.repos().await {
+        Some(listed) => listed,
+        None => repos(context, host, port, addr).await,
+    };
+    let Some((mut line, listed)) = listed else { return };
     let Some(Content::RepoList { dids }) = listed.content else { return };
-    let mut handles = Vec::new();
+    let mut looked_at = JoinSet::new();
     for did in dids.iter().filter(|did| identifier::is_did(did)).take(ACCOUNTS) {
         let path = format!("/xrpc/com.atproto.repo.describeRepo?repo={did}");
         let described = line.get(&context.net, probe, HttpPurpose::DescribeRepo, &path).await;
         let Some(Content::Repo { handle, .. }) = described.content else { continue };
         let handle = handle.to_ascii_lowercase();
         if identifier::is_handle(&handle) && handle != "handle.invalid" {
-            handles.push(handle);
+            let context = Arc::clone(context);
+            looked_at.spawn(async move { verify(&context, probe, Role::HostedHandle, &handle, Some(addr)).await });
         }
     }
-    let looked_at = handles.iter().map(|handle| verify(context, probe, Role::HostedHandle, handle, Some(addr)));
-    futures_util::future::join_all(looked_at).await;
+    while looked_at.join_next().await.is_some() {}
 }
 
 /// Both ways in which a handle can be verified, side by side; where neither gives a DID, the places

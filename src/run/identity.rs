@@ -10,12 +10,19 @@ use pdsdoctor_probes::{
     limits,
     outside::{
         dns::{self, Question},
-        fetch,
+        fetch::{self, OPEN_AT_MOST},
+        http::Line,
+        tcp::{self, Connection},
     },
 };
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet, time::Instant};
 
-use super::{Context, addresses::addresses, clients::https_host, lines::open};
+use super::{
+    Context,
+    addresses::addresses,
+    clients::https_host,
+    lines::{open, open_over},
+};
 
 /// The public PLC directory (did:plc method specification).
 pub(super) const PLC_DIRECTORY: &str = "https://plc.directory";
@@ -94,14 +101,37 @@ async fn ask_all(context: &Arc<Context>, probe: ProbeName, question: Question) -
 /// The DID that `https://<handle>/.well-known/atproto-did` names, the first that any address gives.
 /// All addresses are asked, and waited for.
 pub(super) async fn well_known(context: &Arc<Context>, probe: ProbeName, role: Role, handle: &str) -> WellKnown {
+    well_known_once(context, probe, role, handle, None).await
+}
+
+/// The same; with `may` no more is done, before it says so, than to look the name up and to connect to the target.
+pub(super) async fn well_known_once(
+    context: &Arc<Context>,
+    probe: ProbeName,
+    role: Role,
+    handle: &str,
+    may: Option<watch::Receiver<bool>>,
+) -> WellKnown {
     let mut addrs = addresses(context, probe, role, handle, 443);
     let mut tasks = JoinSet::new();
     let mut any_address = false;
     while let Some(addr) = addrs.recv().await {
         any_address = true;
         if context.can_try(addr) {
-            let (context, handle) = (Arc::clone(context), handle.to_owned());
-            tasks.spawn(async move { well_known_at(&context, probe, role, &handle, addr).await });
+            let (context, handle, may) = (Arc::clone(context), handle.to_owned(), may.clone());
+            tasks.spawn(async move {
+                let connection = match may {
+                    Some(may) => connected_until(&context, probe, role, &handle, addr, may).await,
+                    None => None,
+                };
+                match connection {
+                    Some(connection) => {
+                        let line = open_over(&context, probe, role, &handle, connection).await?;
+                        did_over(&context, probe, line).await
+                    }
+                    None => well_known_at(&context, probe, role, &handle, addr).await,
+                }
+            });
         }
     }
     // What was left alone is there all the same.
@@ -145,7 +175,37 @@ pub(super) async fn well_known_at(
     handle: &str,
     addr: IpAddr,
 ) -> Option<String> {
-    let mut line = open(context, probe, role, handle, handle, 443, addr).await?;
+    let line = open(context, probe, role, handle, handle, 443, addr).await?;
+    did_over(context, probe, line).await
+}
+
+/// Waits for leave to go on, connected where this is an address of the target's; gives the connection if it is still good.
+async fn connected_until(
+    context: &Context,
+    probe: ProbeName,
+    role: Role,
+    handle: &str,
+    addr: IpAddr,
+    mut may: watch::Receiver<bool>,
+) -> Option<Connection> {
+    let connection = async {
+        if !context.contacts.is_targets(addr, 443).await {
+            return None;
+        }
+        let connection = tcp::connect(&context.net, probe, role, handle, addr, 443).await.ok()?;
+        Some((connection, Instant::now()))
+    };
+    let granted = async {
+        // Whoever would say so may be gone: then this task is ended, too.
+        if may.wait_for(|may| *may).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    let (connection, ()) = tokio::join!(connection, granted);
+    connection.filter(|(_, since)| since.elapsed() < OPEN_AT_MOST).map(|(connection, _)| connection)
+}
+
+async fn did_over(context: &Context, probe: ProbeName, mut line: Line) -> Option<String> {
     let fact = line.get(&context.net, probe, HttpPurpose::AtprotoDid, "/.well-known/atproto-did").await;
     match &fact.content {
         Some(Content::AtprotoDid { did: Some(did) }) if fact.status == Some(200) => Some(did.to_string()),

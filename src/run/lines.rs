@@ -1,18 +1,22 @@
 //! One line per address: connect, TLS, HTTP.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use pdsdoctor_probes::{
     fact::{FailureKind, ProbeName, Role},
     http_fact::{Content, HttpPurpose},
     outside::{
         http::{self, Line},
-        tcp, tls, tls_offer,
+        tcp::{self, Connection},
+        tls, tls_offer,
     },
 };
 use tokio::{sync::mpsc, task::JoinSet};
 
-use super::{Context, addresses::addresses};
+use super::{Context, addresses::addresses, ahead::Ahead};
 
 /// Alerts that a server sends where it finds nothing to its taste in an offer, and some also where it has no certificate
 /// for a name, in rustls's words (RFC 8446, section 6.2).
@@ -38,19 +42,63 @@ pub(super) enum Depth {
     Full,
 }
 
-/// Starts a line for every address of the host. Each answer comes as it is there; the channel ends
-/// when all lines have.
-pub(super) fn lines(
-    context: &Arc<Context>,
-    role: Role,
-    host: &str,
-    port: u16,
-    depth: Depth,
-) -> mpsc::UnboundedReceiver<Answer> {
+/// A host to be looked at.
+#[derive(Clone)]
+pub(super) struct Place {
+    /// Whose.
+    pub(super) role: Role,
+    /// Its name or address.
+    pub(super) host: String,
+    /// Where it answers.
+    pub(super) port: u16,
+    /// What is asked.
+    pub(super) depth: Depth,
+}
+
+impl Place {
+    /// The target's.
+    pub(super) fn target(host: &str, port: u16) -> Self {
+        Self { role: Role::Target, host: host.to_owned(), port, depth: Depth::Full }
+    }
+}
+
+/// The lines of a host, and what was begun beside them.
+pub(super) struct Lines {
+    answers: mpsc::UnboundedReceiver<Answer>,
+    ahead: Arc<Mutex<Option<Ahead>>>,
+}
+
+impl Lines {
+    /// The next answer, as it is there; `None` when all lines have ended.
+    pub(super) async fn next(&mut self) -> Option<Answer> {
+        self.answers.recv().await
+    }
+
+    /// The rest of the answers: what was begun is waited for, or it would count as cut short. What was begun ahead and
+    /// nobody wanted is given up.
+    pub(super) async fn finish(&mut self) {
+        drop(self.ahead());
+        while self.answers.recv().await.is_some() {}
+    }
+
+    /// What was begun ahead, for whoever comes first.
+    pub(super) fn ahead(&self) -> Option<Ahead> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Starts a line for every address of the host. With `logins`, what the host will be asked if it is a PDS is begun ahead
+/// at the first of them, with connections for so many applications.
+pub(super) fn lines(context: &Arc<Context>, place: Place, logins: Option<usize>) -> Lines {
     let (to, from) = mpsc::unbounded_channel();
-    let (context, host) = (Arc::clone(context), host.to_owned());
+    let ahead = Arc::new(Mutex::new(None));
+    let lines = Lines { answers: from, ahead: Arc::clone(&ahead) };
+    let mut logins = logins
+        .filter(|_| [ProbeName::Tcp, ProbeName::Tls, ProbeName::Http].into_iter().all(|probe| context.measures(probe)));
+    let context = Arc::clone(context);
     tokio::spawn(async move {
-        let mut addrs = addresses(&context, ProbeName::Dns, role, &host, port);
+        let Place { role, ref host, port, depth } = place;
+        let mut addrs = addresses(&context, ProbeName::Dns, role, host, port);
         let mut tasks = JoinSet::new();
         while let Some(addr) = addrs.recv().await {
             if !context.can_try(addr) {
@@ -66,16 +114,21 @@ pub(super) fn lines(
                     http::plain_get(&context.net, ProbeName::Port80, role, &host, addr, 80, purpose).await;
                 });
             }
-            let (context, host, to) = (Arc::clone(&context), host.clone(), to.clone());
+            let (there, host, to) = (Arc::clone(&context), host.clone(), to.clone());
             tasks.spawn(async move {
-                if let Some(answer) = line(&context, role, &host, port, addr, depth, &to).await {
+                if let Some(answer) = line(&there, role, &host, port, addr, depth, &to).await {
                     let _ = to.send(answer);
                 }
             });
+            // After the line, which goes first.
+            if let Some(logins) = logins.take() {
+                let begun = Ahead::begin(&context, &place, addr, logins);
+                *ahead.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);
+            }
         }
         while tasks.join_next().await.is_some() {}
     });
-    from
+    lines
 }
 
 /// Examines one address. An answer as of a PDS goes out at once, any other is returned at the end.
@@ -142,8 +195,20 @@ pub(super) async fn open(
     port: u16,
     addr: IpAddr,
 ) -> Option<Line> {
+    let stream = tcp::connect(&context.net, probe, role, host, addr, port).await.ok()?;
+    open_over(context, probe, role, sni, stream).await
+}
+
+/// The same over a connection that stands.
+pub(super) async fn open_over(
+    context: &Context,
+    probe: ProbeName,
+    role: Role,
+    sni: &str,
+    stream: Connection,
+) -> Option<Line> {
     let net = &context.net;
-    let stream = tcp::connect(net, probe, role, host, addr, port).await.ok()?;
+    let (addr, port) = (stream.peer().ip(), stream.peer().port());
     let tls_probe = if probe == ProbeName::Tcp { ProbeName::Tls } else { probe };
     let handshake = tls::handshake(net, tls_probe, role, stream, sni, &["http/1.1"]).await;
     let Some(stream) = handshake.stream else {
@@ -165,12 +230,9 @@ pub(super) async fn open(
 
 /// The first address that answers as a PDS, or, when none does, the first that answers at all.
 /// Every answer is passed on to `each`.
-pub(super) async fn first_working(
-    from: &mut mpsc::UnboundedReceiver<Answer>,
-    good_enough: impl Fn(&Answer) -> bool,
-) -> Option<Answer> {
+pub(super) async fn first_working(lines: &mut Lines, good_enough: impl Fn(&Answer) -> bool) -> Option<Answer> {
     let mut first = None;
-    while let Some(answer) = from.recv().await {
+    while let Some(answer) = lines.next().await {
         if good_enough(&answer) {
             return Some(answer);
         }

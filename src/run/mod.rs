@@ -3,6 +3,7 @@
 //! feeds OAuth and handles at once; a dead path costs one time limit in total.
 
 mod addresses;
+mod ahead;
 mod bridge;
 mod clients;
 mod contact;
@@ -21,6 +22,7 @@ use std::{
     collections::HashSet,
     hash::{BuildHasher, Hasher, RandomState},
     net::IpAddr,
+    ops::Deref,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
 };
 
@@ -44,9 +46,29 @@ use crate::options::CheckOptions;
 /// Who we are, to the servers we ask (design, section 6).
 pub const USER_AGENT: &str = concat!("pdsdoctor/", env!("CARGO_PKG_VERSION"), " (+", env!("CARGO_PKG_REPOSITORY"), ")");
 
-/// What every part of a run shares.
+/// What every part of a run is given: where its facts go, and what all share.
 struct Context {
     net: Net,
+    shared: Arc<Shared>,
+}
+
+impl Deref for Context {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+impl Context {
+    /// The same for what may turn out to be in vain: its facts count once they are [adopted](Net::adopt).
+    fn aside(&self) -> Arc<Self> {
+        Arc::new(Self { net: self.net.aside(), shared: Arc::clone(&self.shared) })
+    }
+}
+
+/// What every part of a run shares.
+struct Shared {
     options: CheckOptions,
     /// Who may be asked.
     contacts: contact::Contacts,
@@ -81,7 +103,7 @@ struct Found {
     pds_host: Option<Text>,
 }
 
-impl Context {
+impl Shared {
     fn measures(&self, probe: ProbeName) -> bool {
         self.options.probes.contains(&probe)
     }
@@ -114,8 +136,7 @@ pub async fn check(
     let has_v6 = own_network(&net, Family::V6) && !options.only_v4;
     let resolvers = dns::configured_resolvers(&net, &options.nameservers);
     let label = format!("pdsdoctor-{:08x}", random() & 0xffff_ffff);
-    let context = Arc::new(Context {
-        net: net.clone(),
+    let shared = Shared {
         options: options.clone(),
         contacts: contact::Contacts::new(options),
         resolvers,
@@ -134,7 +155,8 @@ pub async fn check(
             zones_asked: HashSet::new(),
             pds_host: None,
         }),
-    });
+    };
+    let context = Arc::new(Context { net: net.clone(), shared: Arc::new(shared) });
 
     let work = everything(Arc::clone(&context));
     tokio::pin!(work);

@@ -15,7 +15,7 @@ use pdsdoctor_probes::{
     http_fact::{Content, HttpFact, HttpPurpose},
     limits,
     outside::{
-        fetch,
+        fetch::{self, Opened},
         par::{self, ParRequest},
     },
     par_fact::{ParArm, ParFact},
@@ -25,7 +25,9 @@ use tokio::{sync::Notify, task::JoinSet, time};
 use super::{
     Context,
     addresses::addresses,
+    ahead::Login,
     clients::{Clients, DOCUMENTS, https_host, usual_host},
+    lines::Place,
     origin, random, way_out,
 };
 use crate::egress::EgressHost;
@@ -34,6 +36,8 @@ use crate::egress::EgressHost;
 const LOCALHOST_CLIENT: &str = "http://localhost";
 /// The redirect it must name: one of its two defaults.
 const LOCALHOST_REDIRECT: &str = "http://127.0.0.1/";
+/// Where an authorization server says how it is asked (RFC 8414, section 3).
+const SERVER_PATH: &str = "/.well-known/oauth-authorization-server";
 /// The scope every atproto client must ask for.
 const BASE_SCOPE: &str = "atproto";
 
@@ -71,24 +75,31 @@ struct AuthServer {
     addr: IpAddr,
 }
 
+/// How many PARs a PDS is sent as soon as it is known where to, for so many applications.
+pub(super) fn first_pars(place: &Place, logins: usize) -> usize {
+    // The reference is asked about no own address at first, and a PDS fetches from the usual port only.
+    let own_url = usize::from(place.role == Role::Target && place.port == 443);
+    1 + own_url + PARS_PER_CLIENT * logins
+}
+
 /// Discovery, then every arm of the PAR experiment.
 pub(super) async fn examine(
     context: &Arc<Context>,
     clients: &Clients,
     side: Side,
-    host: &str,
-    port: u16,
-    addr: IpAddr,
+    (host, port, addr): (&str, u16, IpAddr),
+    mut ahead: Login,
 ) {
     if !context.measures(ProbeName::OauthDiscovery) {
         return;
     }
-    let found = discover(context, side, &origin(host, port), addr).await;
+    let origin = origin(host, port);
+    let found = discover(context, side, &origin, addr, &mut ahead).await;
     if !context.measures(ProbeName::Par) {
         return;
     }
     match found {
-        Ok(server) => pars(context, clients, side.role, (&origin(host, port), addr), &server).await,
+        Ok(server) => pars(context, clients, side.role, (&origin, addr), (&server, &ahead)).await,
         Err(why) => {
             let whose = if side.role == Role::Target { "target" } else { "reference" };
             context.net.not_measured(
@@ -100,22 +111,39 @@ pub(super) async fn examine(
     }
 }
 
-async fn discover(context: &Arc<Context>, side: Side, origin: &str, addr: IpAddr) -> Result<AuthServer, String> {
-    let net = &context.net;
-    let get = |role, purpose, base: &str, path: &str, addr| {
-        let url = format!("{base}{path}");
-        async move {
-            let request = fetch::Request { role, purpose, url: &url, addr, limit: limits::FETCH };
-            fetch::get(net, ProbeName::OauthDiscovery, &request).await
-        }
+/// The two documents of OAuth discovery, as a PDS has them.
+pub(super) struct Documents {
+    /// Which server logs in.
+    pub(super) resource: HttpFact,
+    /// How, if it is the PDS itself.
+    server: HttpFact,
+}
+
+/// Asks for both: nearly every PDS is its own authorization server.
+pub(super) async fn documents(context: &Context, role: Role, origin: &str, addr: IpAddr) -> Documents {
+    let get = async |purpose, path| {
+        let url = format!("{origin}{path}");
+        let request = fetch::Request { role, purpose, url: &url, addr, limit: limits::FETCH };
+        fetch::get(&context.net, ProbeName::OauthDiscovery, &request).await
     };
-    let resource_path = "/.well-known/oauth-protected-resource";
-    let server_path = "/.well-known/oauth-authorization-server";
-    // Nearly every PDS is its own authorization server: both are asked for at once.
     let (resource, server) = tokio::join!(
-        get(side.role, HttpPurpose::ProtectedResource, origin, resource_path, addr),
-        get(side.role, HttpPurpose::AuthorizationServer, origin, server_path, addr),
+        get(HttpPurpose::ProtectedResource, "/.well-known/oauth-protected-resource"),
+        get(HttpPurpose::AuthorizationServer, SERVER_PATH),
     );
+    Documents { resource, server }
+}
+
+async fn discover(
+    context: &Arc<Context>,
+    side: Side,
+    origin: &str,
+    addr: IpAddr,
+    ahead: &mut Login,
+) -> Result<AuthServer, String> {
+    let Documents { resource, server } = match ahead.documents().await {
+        Some(documents) => documents,
+        None => documents(context, side.role, origin, addr).await,
+    };
     let named = match &resource.content {
         Some(Content::ProtectedResource { authorization_servers, .. }) if resource.is_expected() => {
             authorization_servers.first().map(ToString::to_string)
@@ -137,7 +165,7 @@ async fn discover(context: &Arc<Context>, side: Side, origin: &str, addr: IpAddr
         tokio::select! {
             next = addrs.recv() => match next {
                 Some(addr) if context.can_try(addr) => {
-                    let (context, url, role) = (Arc::clone(context), format!("{base}{server_path}"), side.auth_role);
+                    let (context, url, role) = (Arc::clone(context), format!("{base}{SERVER_PATH}"), side.auth_role);
                     tasks.spawn(async move {
                         let purpose = HttpPurpose::AuthorizationServer;
                         let request = fetch::Request { role, purpose, url: &url, addr, limit: limits::FETCH };
@@ -187,7 +215,13 @@ fn same_origin(a: &str, b: &str) -> bool {
     matches!((https_host(a), https_host(b)), (Some(a), Some(b)) if a == b)
 }
 
-async fn pars(context: &Arc<Context>, clients: &Clients, role: Role, pds: (&str, IpAddr), server: &AuthServer) {
+async fn pars(
+    context: &Arc<Context>,
+    clients: &Clients,
+    role: Role,
+    pds: (&str, IpAddr),
+    (server, ahead): (&AuthServer, &Login),
+) {
     let net = &context.net;
     let request = |arm, client: &str, client_id: String, redirect_uri: String, scope: String| ParRequest {
         role,
@@ -204,18 +238,19 @@ async fn pars(context: &Arc<Context>, clients: &Clients, role: Role, pds: (&str,
     let fetched = |arm, url: &str| request(arm, url, busted(url), callback(url), BASE_SCOPE.to_owned());
     // The hosts where a timer of the target's Node may have ended the fetch.
     let cut_off = Mutex::new(BTreeSet::new());
-    let ask = async |request: ParRequest| {
-        let (answer, took) = par::par(net, &request).await;
+    let ask_over = async |opened: Option<Opened>, request: ParRequest| {
+        let (answer, took) = par::par(net, &request, opened).await;
         if role == Role::Target && way_out::is_cut_off(&answer, took) {
             cut_off.lock().unwrap_or_else(PoisonError::into_inner).extend(usual_host(&request.client));
         }
         answer
     };
+    let ask = async |request: ParRequest| ask_over(ahead.connection().await, request).await;
     let base_known = Notify::new();
     let localhost = async {
         let (client, redirect) = (LOCALHOST_CLIENT, LOCALHOST_REDIRECT.to_owned());
         let request = request(ParArm::Localhost, client, client.to_owned(), redirect, BASE_SCOPE.to_owned());
-        if par::par(net, &request).await.0.failure.is_none() {
+        if par::par(net, &request, ahead.connection().await).await.0.failure.is_none() {
             base_known.notify_one();
         }
     };
@@ -291,7 +326,7 @@ async fn pars(context: &Arc<Context>, clients: &Clients, role: Role, pds: (&str,
             () = overdue => {}
         }
     };
-    let fetch = async |host: &EgressHost| drop(ask(fetched(host.family.arm(), &host.url)).await);
+    let fetch = async |host: &EgressHost| drop(ask_over(None, fetched(host.family.arm(), &host.url)).await);
     let way_out = way_out::examine(context, clients, role, pds, take, fetch);
     let ((), (), (), failed_soon) = tokio::join!(localhost, own_url, decided, way_out);
     let cut_off = cut_off.into_inner().unwrap_or_else(PoisonError::into_inner);

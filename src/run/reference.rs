@@ -11,8 +11,9 @@ use pdsdoctor_probes::{
 
 use super::{
     Context,
+    ahead::Login,
     clients::{Clients, https_host},
-    lines::{Depth, first_working, lines},
+    lines::{Depth, Place, first_working, lines},
     oauth, origin,
 };
 use crate::options::{ENTRYWAYS, REFERENCES};
@@ -59,7 +60,8 @@ pub(super) async fn examine(context: &Arc<Context>, clients: &Clients, input: &T
 
 async fn try_one(context: &Arc<Context>, clients: &Clients, host: &str, port: u16) -> bool {
     let entryway = ENTRYWAYS.contains(&host);
-    let mut answers = lines(context, Role::Reference, host, port, Depth::Health);
+    let place = Place { role: Role::Reference, host: host.to_owned(), port, depth: Depth::Health };
+    let mut answers = lines(context, place, Some(clients.all.len()));
     let working = first_working(&mut answers, |answer| answer.healthy).await;
     let Some(working) = working.filter(|answer| answer.healthy || entryway) else { return false };
     context.found().reference = Some(Reference {
@@ -68,9 +70,14 @@ async fn try_one(context: &Arc<Context>, clients: &Clients, host: &str, port: u1
         given: context.options.against.is_some(),
         entryway,
     });
-    oauth::examine(context, clients, oauth::REFERENCE, host, port, working.addr).await;
+    let ahead = match answers.ahead() {
+        Some(ahead) => ahead.confirmed(context, working.addr).await,
+        None => None,
+    };
+    let (addr, login) = ahead.map_or_else(|| (working.addr, Login::default()), |(addr, login, _)| (addr, login));
+    oauth::examine(context, clients, oauth::REFERENCE, (host, port, addr), login).await;
     // The other addresses are evidence about this side.
-    while answers.recv().await.is_some() {}
+    answers.finish().await;
     true
 }
 

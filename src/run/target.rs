@@ -13,14 +13,15 @@ use pdsdoctor_probes::{
     record::TargetKind,
     text::Text,
 };
-use tokio::{sync::mpsc::UnboundedReceiver, time};
+use tokio::time;
 
 use super::{
     Context,
+    ahead::{Login, Names},
     clients::Clients,
     contact::pds_named,
     handles, identity,
-    lines::{Answer, Depth, first_working, lines},
+    lines::{Answer, Lines, Place, first_working, lines},
     oauth, origin,
     way_out::OVERDUE,
 };
@@ -36,7 +37,7 @@ pub(super) async fn examine(context: &Arc<Context>, clients: &Clients, input: &T
     }
     match input {
         TargetInput::Url { host, port } => {
-            let answers = lines(context, Role::Target, host, *port, Depth::Full);
+            let answers = lines(context, Place::target(host, *port), Some(clients.all.len()));
             pds(context, clients, host, *port, answers, None).await;
         }
         TargetInput::Did(did) => did_target(context, clients, did).await,
@@ -64,7 +65,7 @@ pub(super) async fn examine(context: &Arc<Context>, clients: &Clients, input: &T
 
 /// Host name or handle? Decided by looking: does it answer as a PDS, does it carry a DID?
 async fn look(context: &Arc<Context>, clients: &Clients, name: &str) {
-    let mut answers = lines(context, Role::Target, name, 443, Depth::Full);
+    let mut answers = lines(context, Place::target(name, 443), Some(clients.all.len()));
     if !context.measures(ProbeName::Identity) {
         return pds(context, clients, name, 443, answers, None).await;
     }
@@ -92,7 +93,7 @@ async fn look(context: &Arc<Context>, clients: &Clients, name: &str) {
     if did.is_none() && txt.any && !answers_as_pds {
         // A record that holds no DID at all: a handle all the same, and that is what is wrong with it.
         is_handle(context, name, None);
-        while answers.recv().await.is_some() {}
+        answers.finish().await;
         return;
     }
     // What answers there as a PDS may be the front of one that lives under another name, and this a handle of it.
@@ -126,10 +127,10 @@ async fn look(context: &Arc<Context>, clients: &Clients, name: &str) {
         None if answers_as_pds => pds(context, clients, name, 443, answers, first).await,
         endpoint => {
             is_handle(context, name, Some(&did));
-            let rest = async { while answers.recv().await.is_some() {} };
+            let rest = answers.finish();
             let there = async {
                 if let Some((host, port)) = endpoint {
-                    let answers = lines(context, Role::Target, &host, port, Depth::Full);
+                    let answers = lines(context, Place::target(&host, port), Some(clients.all.len()));
                     pds(context, clients, &host, port, answers, None).await;
                 }
             };
@@ -157,16 +158,16 @@ async fn behind(
     name: &str,
     home: &str,
     addr: std::net::IpAddr,
-    answers: &mut UnboundedReceiver<Answer>,
+    answers: &mut Lines,
 ) -> bool {
     // The name of the PDS is from its own document, and asked like any other of that kind.
     let Some((home, _)) = pds_named(context, &format!("https://{home}")) else { return false };
-    let mut there = lines(context, Role::Target, &home, 443, Depth::Full);
+    let mut there = lines(context, Place::target(&home, 443), None);
     let (account, itself) =
         tokio::join!(identity::account(context, name, name, addr), first_working(&mut there, |answer| answer.healthy),);
     let itself = itself.filter(|answer| names_itself(answer, &home));
     if account.is_none() && itself.is_none() {
-        while there.recv().await.is_some() {}
+        there.finish().await;
         return false;
     }
     is_handle(context, name, account.as_deref());
@@ -175,24 +176,24 @@ async fn behind(
             identity::document_of(context, did).await;
         }
     };
-    let rest = async { while answers.recv().await.is_some() {} };
+    let rest = answers.finish();
     tokio::join!(document, rest, pds(context, clients, &home, 443, there, itself));
     true
 }
 
 /// The PDS one label up, if there is one and it offers handles like this name.
-async fn pds_above(context: &Arc<Context>, name: &str) -> Option<(String, UnboundedReceiver<Answer>, Answer)> {
+async fn pds_above(context: &Arc<Context>, name: &str) -> Option<(String, Lines, Answer)> {
     let (_, parent) = name.split_once('.')?;
     if !parent.contains('.') || !context.resolver_answered.load(Ordering::Relaxed) {
         return None;
     }
-    let mut answers = lines(context, Role::Target, parent, 443, Depth::Full);
+    let mut answers = lines(context, Place::target(parent, 443), None);
     let first = first_working(&mut answers, |answer| answer.healthy).await?;
     let domain = format!(".{parent}");
     let offers = matches!(&first.described, Some((_, domains)) if domains.contains(&domain));
     if !offers {
         // What was begun is waited for, or it would count as cut short.
-        while answers.recv().await.is_some() {}
+        answers.finish().await;
         return None;
     }
     Some((parent.to_owned(), answers, first))
@@ -217,7 +218,7 @@ async fn did_target(context: &Arc<Context>, clients: &Clients, did: &str) {
     context.found().target.did = Some(Text::new(did));
     let Some(endpoint) = identity::document_of(context, did).await.and_then(|document| document.pds) else { return };
     let Some((host, port)) = pds_named(context, &endpoint) else { return };
-    let answers = lines(context, Role::Target, &host, port, Depth::Full);
+    let answers = lines(context, Place::target(&host, port), Some(clients.all.len()));
     pds(context, clients, &host, port, answers, None).await;
 }
 
@@ -228,7 +229,7 @@ async fn pds(
     clients: &Clients,
     host: &str,
     port: u16,
-    mut answers: UnboundedReceiver<Answer>,
+    mut answers: Lines,
     first: Option<Answer>,
 ) {
     {
@@ -258,12 +259,17 @@ async fn pds(
         }
         if let Some(working) = working {
             let domains = working.described.as_ref().map(|(_, domains)| domains.clone()).unwrap_or_default();
+            let ahead = match answers.ahead() {
+                Some(ahead) => ahead.confirmed(context, working.addr).await,
+                None => None,
+            };
+            let (addr, login, names) = ahead.unwrap_or_else(|| (working.addr, Login::default(), Names::default()));
             tokio::join!(
-                oauth::examine(context, clients, oauth::TARGET, host, port, working.addr),
-                handles::examine(context, host, port, working.addr, &domains),
+                oauth::examine(context, clients, oauth::TARGET, (host, port, addr), login),
+                handles::examine(context, (host, port, addr), &domains, names),
             );
         }
-        while answers.recv().await.is_some() {}
+        answers.finish().await;
     };
     tokio::join!(deeper, zone(context, host));
 }

@@ -23,7 +23,7 @@ use tokio::{
     task::AbortHandle,
     time::{Instant, timeout_at},
 };
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 use url::Url;
 
 use crate::{
@@ -31,10 +31,10 @@ use crate::{
     failure,
     http_fact::{HttpFact, HttpPurpose},
     limits,
-    net::Net,
+    net::{Job, Net},
     outside::{
         http::{HEADER_FIELDS, authority, blank, fill_body, fill_head, retry_after},
-        tcp,
+        tcp::{self, Connection},
     },
     wire::{
         body,
@@ -61,17 +61,28 @@ pub struct Request<'a> {
 /// `GET`s a document over a new connection to one address. Records [`HttpFact`]. The certificate is not
 /// judged here (that is [`super::tls::handshake`]'s), redirects are recorded and not followed.
 pub async fn get(net: &Net, probe: ProbeName, request: &Request<'_>) -> HttpFact {
-    paced(net, probe, request, None).await.0
+    paced(net, probe, request, None, None).await.0
+}
+
+/// The same over a connection that was opened before.
+pub async fn get_over(net: &Net, probe: ProbeName, request: &Request<'_>, opened: Opened) -> HttpFact {
+    paced(net, probe, request, None, Some(opened)).await.0
 }
 
 /// The same with an `atproto-proxy` header (atproto.com/specs/xrpc, "Service Proxying"): the PDS resolves the DID
 /// in it before it asks who we are, so it needs no account. Beside the fact, how long it took.
 pub async fn get_proxied(net: &Net, probe: ProbeName, request: &Request<'_>, service: &str) -> (HttpFact, Duration) {
-    paced(net, probe, request, Some(service)).await
+    paced(net, probe, request, Some(service), None).await
 }
 
 /// At the pace of its host; once more, as a fact of its own, where that limits requests. Gives the last.
-async fn paced(net: &Net, probe: ProbeName, request: &Request<'_>, service: Option<&str>) -> (HttpFact, Duration) {
+async fn paced(
+    net: &Net,
+    probe: ProbeName,
+    request: &Request<'_>,
+    service: Option<&str>,
+    mut opened: Option<Opened>,
+) -> (HttpFact, Duration) {
     let waits_for = match service {
         Some(service) => format!("{} to look up {service}", request.url),
         None => format!("{} at {}", request.url, request.addr),
@@ -82,7 +93,8 @@ async fn paced(net: &Net, probe: ProbeName, request: &Request<'_>, service: Opti
         let mut job = net.begin(probe, waits_for.clone());
         job.turn(request.role, &host).await;
         let mut fact = blank(request.role, request.purpose, request.url, request.addr);
-        fetch(net, request, service, &mut fact).await;
+        let opened = over_opened(&mut job, opened.take(), request.url, request.addr);
+        fetch(net, request, service, opened, &mut fact).await;
         let again = first && job.is_to_repeat(request.role, &host, fact.status, retry_after(&fact));
         let took = job.elapsed();
         job.finish(FactBody::Http(fact.clone()));
@@ -103,21 +115,75 @@ pub(crate) fn host_of(url: &str) -> String {
     host.unwrap_or_else(|| url.to_owned())
 }
 
-async fn fetch(net: &Net, request: &Request<'_>, service: Option<&str>, fact: &mut HttpFact) {
-    let deadline = Instant::now() + request.limit;
-    let (sent, before) = (SystemTime::now(), Instant::now());
+async fn fetch(net: &Net, request: &Request<'_>, service: Option<&str>, opened: Option<Opened>, fact: &mut HttpFact) {
+    let deadline = deadline(request.limit, opened.as_ref());
     let mut message = Message::new(Method::GET, request.url, request.addr);
     message.fields.push((header::ACCEPT, "*/*"));
     message.fields.extend(service.map(|service| (HeaderName::from_static("atproto-proxy"), service)));
-    match send(net, &message, deadline, request.limit).await {
+    match send(net, &message, opened, deadline, request.limit).await {
         Err(failure) => fact.failure = Some(failure),
         Ok(answer) => {
-            // Of the round trips of a new connection (TCP, TLS, HTTP) the last one is the exchange.
-            let took = before.elapsed();
-            fill_head(fact, answer.head.status.as_u16(), &answer.head.headers, sent + took * 2 / 3, took / 3);
+            fill_head(fact, answer.head.status.as_u16(), &answer.head.headers, answer.sent, answer.took);
             let (head, read) = answer.read(deadline, request.limit).await;
             fill_body(fact, &head.headers, read);
         }
+    }
+}
+
+/// The connection that a request goes over, if this one leads there; the time to open it is the request's.
+pub(crate) fn over_opened(job: &mut Job, opened: Option<Opened>, url: &str, addr: IpAddr) -> Option<Opened> {
+    let opened = opened.filter(|opened| opened.fits(url, addr))?;
+    job.opened_before(opened.took);
+    Some(opened)
+}
+
+/// When a request with this limit must have been answered: opening the connection counts, and waiting with it open does not.
+pub(crate) fn deadline(limit: Duration, opened: Option<&Opened>) -> Instant {
+    Instant::now() + opened.map_or(limit, |opened| limit.saturating_sub(opened.took))
+}
+
+/// A connection that was opened before it was clear what is asked on it.
+pub struct Opened {
+    way: Way,
+    host: String,
+    port: u16,
+    addr: IpAddr,
+    took: Duration,
+    since: Instant,
+}
+
+/// How far it was opened.
+enum Way {
+    Tcp(Connection),
+    Tls(Box<TlsStream<Connection>>),
+}
+
+/// How long one may be kept open before the first request: servers close what asks nothing, the impatient ones after 5 s. It
+/// is also as long as one is waited for that was opened before.
+pub const OPEN_AT_MOST: Duration = Duration::from_secs(3);
+
+impl Opened {
+    /// Opens one, to be asked this `https` address at this network address. Records nothing: what fails here is tried again
+    /// by the request that needs it.
+    pub async fn ahead(url: &str, addr: IpAddr) -> Option<Self> {
+        let begun = Instant::now();
+        let (url, host, port) = target(url, addr).ok().filter(|(url, ..)| url.scheme() == "https")?;
+        let stream = timeout_at(begun + OPEN_AT_MOST, open(&url, &host, port, addr, OPEN_AT_MOST)).await.ok()?.ok()?;
+        Some(Self { way: stream, host, port, addr, took: begun.elapsed(), since: Instant::now() })
+    }
+
+    /// A connection to `host` on which not even TLS was begun, and how long it took to connect.
+    pub fn connected(connection: Connection, host: &str, took: Duration) -> Self {
+        let (addr, port) = (connection.peer().ip(), connection.peer().port());
+        Self { way: Way::Tcp(connection), host: host.to_owned(), port, addr, took, since: Instant::now() }
+    }
+
+    /// It leads where this is to be asked, and has not waited for long.
+    fn fits(&self, url: &str, addr: IpAddr) -> bool {
+        self.since.elapsed() < OPEN_AT_MOST
+            && target(url, addr).is_ok_and(|(url, host, port)| {
+                url.scheme() == "https" && (host, port, addr) == (self.host.clone(), self.port, self.addr)
+            })
     }
 }
 
@@ -140,6 +206,9 @@ impl<'a> Message<'a> {
 /// An answer whose head has come. Its connection is gone with it.
 pub(crate) struct Answer {
     pub(crate) head: Parts,
+    /// When the request was sent, by our clock, and how long the head of the answer took from then.
+    sent: SystemTime,
+    took: Duration,
     body: Incoming,
     seen: Seen,
     _tasks: Tasks,
@@ -193,9 +262,9 @@ const HEADER_LIST: u32 = 64 * 1024;
 const WINDOW: u32 = 256 * 1024;
 
 /// Host and port, if this is an address that is fetched.
-fn target(message: &Message<'_>) -> Result<(Url, String, u16), Failure> {
+fn target(url: &str, addr: IpAddr) -> Result<(Url, String, u16), Failure> {
     let refuse = |words: &str| Failure::new(FailureKind::Other, words);
-    let url = Url::parse(message.url).map_err(|error| refuse(&format!("not a URL: {error}")))?;
+    let url = Url::parse(url).map_err(|error| refuse(&format!("not a URL: {error}")))?;
     if !matches!(url.scheme(), "https" | "http") {
         return Err(refuse("neither https nor http"));
     }
@@ -204,43 +273,62 @@ fn target(message: &Message<'_>) -> Result<(Url, String, u16), Failure> {
         return Err(refuse("a URL with credentials is not fetched"));
     }
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    if host.parse::<IpAddr>().is_ok_and(|literal| literal != message.addr) {
+    if host.parse::<IpAddr>().is_ok_and(|literal| literal != addr) {
         return Err(refuse("the URL names another address"));
     }
     let port = url.port_or_known_default().ok_or_else(|| refuse("a URL without a port"))?;
     Ok((url, host, port))
 }
 
-/// Connects, sends, and waits for the head of the answer.
+/// Connects, where nothing was opened before, sends, and waits for the head of the answer.
 pub(crate) async fn send(
     net: &Net,
     message: &Message<'_>,
+    opened: Option<Opened>,
     deadline: Instant,
     limit: Duration,
 ) -> Result<Answer, Failure> {
-    match timeout_at(deadline, sent(net, message, limit)).await {
+    match timeout_at(deadline, sent(net, message, opened, limit)).await {
         Err(_) => Err(failure::timeout(limit, "the answer")),
         Ok(done) => done,
     }
 }
 
-async fn sent(net: &Net, message: &Message<'_>, limit: Duration) -> Result<Answer, Failure> {
-    let (url, host, port) = target(message)?;
-    // The limit on all of it is kept outside.
-    let stream = tcp::connect_within(message.addr, port, limit).await?;
+async fn sent(net: &Net, message: &Message<'_>, opened: Option<Opened>, limit: Duration) -> Result<Answer, Failure> {
+    let (url, host, port) = target(message.url, message.addr)?;
+    let way = match opened.map(|opened| opened.way) {
+        Some(Way::Tcp(stream)) => over(&url, &host, stream).await?,
+        Some(way) => way,
+        // The limit on all of it is kept outside.
+        None => open(&url, &host, port, message.addr, limit).await?,
+    };
+    match way {
+        Way::Tcp(stream) => exchange(net, message, &url, stream, false).await,
+        Way::Tls(stream) => {
+            let second = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            exchange(net, message, &url, *stream, second).await
+        }
+    }
+}
+
+async fn open(url: &Url, host: &str, port: u16, addr: IpAddr, limit: Duration) -> Result<Way, Failure> {
+    over(url, host, tcp::connect_within(addr, port, limit).await?).await
+}
+
+/// Shakes hands, where the address wants it.
+async fn over(url: &Url, host: &str, stream: Connection) -> Result<Way, Failure> {
     if url.scheme() == "http" {
-        return exchange(net, message, &url, stream, false).await;
+        return Ok(Way::Tcp(stream));
     }
     let (config, _) = trust_all::config(&["h2", "http/1.1"]).map_err(|error| failure::from_rustls(&error))?;
-    let name = ServerName::try_from(host)
+    let name = ServerName::try_from(host.to_owned())
         .map_err(|_| Failure::new(FailureKind::Other, "this name cannot be a TLS server name"))?;
     let seen = stream.seen();
     seen.allow(limits::HANDSHAKE_BYTES);
     let shaken = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
     let stream = shaken.map_err(|error| seen.named(failure::from_io(&error)))?;
     seen.allow(limits::CONNECTION_BYTES);
-    let second = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    exchange(net, message, &url, stream, second).await
+    Ok(Way::Tls(Box::new(stream)))
 }
 
 /// Over HTTP/2 if `second`.
@@ -251,6 +339,7 @@ async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     second: bool,
 ) -> Result<Answer, Failure> {
+    let (sent, before) = (SystemTime::now(), Instant::now());
     let (stream, seen) = Tap::new(stream);
     seen.allow(limits::EXCHANGE_BYTES);
     let told = |error: hyper::Error| seen.named(failure::from_hyper(&error));
@@ -300,7 +389,7 @@ async fn exchange(
         sender.send_request(request).await
     };
     let (head, body) = response.map_err(told)?.into_parts();
-    Ok(Answer { head, body, seen, _tasks: tasks })
+    Ok(Answer { head, sent, took: before.elapsed(), body, seen, _tasks: tasks })
 }
 
 #[cfg(test)]

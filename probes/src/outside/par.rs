@@ -11,7 +11,7 @@ use crate::{
     fact::{FactBody, Failure, ProbeName, Role},
     limits,
     net::Net,
-    outside::fetch::{self, Answer, Message},
+    outside::fetch::{self, Answer, Message, Opened},
     par_fact::{PAR_HEADERS, ParArm, ParFact},
     text::Text,
     wire::{body, json},
@@ -48,24 +48,30 @@ pub struct ParRequest {
 /// a `code_challenge` in it: the reference PDS then refuses at the last check before it would write anything, so the request
 /// leaves no state (`oauth-provider`, `request-manager.ts`).
 ///
-/// A server that limits requests is asked once more, at a slower pace ([`crate::pace`]); each of the two is a fact. Gives
-/// the last, and how long it took.
-pub async fn par(net: &Net, request: &ParRequest) -> (ParFact, Duration) {
+/// Sent over `opened`, where that leads there. A server that limits requests is asked once more, at a slower pace
+/// ([`crate::pace`]); each of the two is a fact. Gives the last, and how long it took.
+pub async fn par(net: &Net, request: &ParRequest, opened: Option<Opened>) -> (ParFact, Duration) {
     let short = matches!(request.arm, ParArm::OwnUrl | ParArm::TargetUrl);
     let limit = if short { limits::PAR_OWN_URL } else { limits::PAR };
-    par_within(net, request, limit).await
+    par_within(net, request, opened, limit).await
 }
 
-pub(crate) async fn par_within(net: &Net, request: &ParRequest, limit: Duration) -> (ParFact, Duration) {
+pub(crate) async fn par_within(
+    net: &Net,
+    request: &ParRequest,
+    mut opened: Option<Opened>,
+    limit: Duration,
+) -> (ParFact, Duration) {
     let host = fetch::host_of(&request.endpoint);
     let mut first = true;
     loop {
         let mut job = net.begin(ProbeName::Par, format!("{} to answer about {}", request.server, request.client));
         job.turn(request.role, &host).await;
         let mut fact = blank(request);
-        let deadline = Instant::now() + limit;
+        let opened = fetch::over_opened(&mut job, opened.take(), &request.endpoint, request.addr);
+        let deadline = fetch::deadline(limit, opened.as_ref());
         let mut retry_after = None;
-        match send(net, request, deadline, limit).await {
+        match send(net, request, opened, deadline, limit).await {
             Err(failure) => fact.failure = Some(failure),
             Ok(answer) => {
                 retry_after = body::header(&answer.head.headers, "retry-after").map(str::to_owned);
@@ -104,7 +110,13 @@ fn blank(request: &ParRequest) -> ParFact {
     }
 }
 
-async fn send(net: &Net, request: &ParRequest, deadline: Instant, limit: Duration) -> Result<Answer, Failure> {
+async fn send(
+    net: &Net,
+    request: &ParRequest,
+    opened: Option<Opened>,
+    deadline: Instant,
+    limit: Duration,
+) -> Result<Answer, Failure> {
     let mut message = Message::new(Method::POST, &request.endpoint, request.addr);
     message.fields.push((header::CONTENT_TYPE, "application/x-www-form-urlencoded"));
     message.fields.push((header::ACCEPT, "application/json"));
@@ -114,7 +126,7 @@ async fn send(net: &Net, request: &ParRequest, deadline: Instant, limit: Duratio
         .append_pair("redirect_uri", &request.redirect_uri)
         .append_pair("scope", &request.scope)
         .finish();
-    fetch::send(net, &message, deadline, limit).await
+    fetch::send(net, &message, opened, deadline, limit).await
 }
 
 async fn read(answer: Answer, deadline: Instant, limit: Duration, fact: &mut ParFact) {

@@ -276,7 +276,7 @@ async fn push(addr: SocketAddr, limit: Duration) -> ParFact {
         redirect_uri: "http://127.0.0.1/".to_owned(),
         scope: "atproto transition:generic".to_owned(),
     };
-    let (fact, _) = par_within(&net, &request, limit).await;
+    let (fact, _) = par_within(&net, &request, None, limit).await;
     let (facts, _) = net.take("");
     assert_eq!(facts[0].body, FactBody::Par(fact.clone()));
     fact
