@@ -7,7 +7,7 @@ use std::{
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     process::{Command, Output},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -58,8 +58,8 @@ fn plain(serve: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'stati
     addr
 }
 
-/// Reads a request's head.
-fn request(stream: &mut impl Read) -> std::io::Result<()> {
+/// Reads a request's head; gives its first line.
+fn request(stream: &mut impl Read) -> std::io::Result<String> {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") && head.len() < 16_384 {
@@ -68,7 +68,7 @@ fn request(stream: &mut impl Read) -> std::io::Result<()> {
         }
         head.push(byte[0]);
     }
-    Ok(())
+    Ok(String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned())
 }
 
 fn names() -> Vec<String> {
@@ -340,4 +340,33 @@ fn an_authorization_server_that_points_inside() {
     let facts = report["facts"].as_array().unwrap();
     assert!(facts.iter().all(|fact| fact["body"]["kind"] != "par"), "a PAR was sent");
     assert!(!report["facts"].to_string().contains("\"addr\":\"169.254"), "the inner address was asked");
+}
+
+/// What is begun ahead of knowing that it is a PDS (`src/run/ahead.rs`).
+#[test]
+fn what_is_no_pds_gets_no_login_request() {
+    static ASKED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    let addr = server(names(), |stream| {
+        loop {
+            ASKED.lock().unwrap().push(request(stream)?);
+            answers(stream, b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>")?;
+        }
+    });
+    let client = ["--client-id", "https://app.example.com/client.json", "--resolve", "app.example.com:443:127.0.0.1"];
+    let report = check(addr, &client).1;
+    assert_eq!(report["verdict"], "broken", "{report}");
+    let mut asked = ASKED.lock().unwrap().clone();
+    asked.sort();
+    // Once on the line; what is asked ahead may have come, and not more than once.
+    let ahead = ["oauth-authorization-server", "oauth-protected-resource", "listRepos"];
+    asked.retain(|line| !line.contains("_health") && !line.contains("describeServer"));
+    assert!(asked.iter().all(|line| line.starts_with("GET ")), "{asked:?}");
+    assert!(asked.iter().all(|line| ahead.iter().any(|known| line.contains(known))), "{asked:?}");
+    asked.dedup();
+    assert!(asked.len() <= ahead.len(), "{asked:?}");
+    // It is no answer that was asked for, and in no report.
+    let facts = report["facts"].as_array().unwrap();
+    let of_ahead =
+        |fact: &&Value| fact["body"]["url"].as_str().is_some_and(|url| ahead.iter().any(|it| url.contains(it)));
+    assert!(!facts.iter().any(|fact| of_ahead(&fact)), "{facts:?}");
 }

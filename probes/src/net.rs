@@ -250,3 +250,39 @@ fn warm_up() {
 fn millis(from: Instant, to: Instant) -> u64 {
     u64::try_from(to.saturating_duration_since(from).as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        fact::{Family, OwnNetworkFact},
+        testing::net,
+    };
+
+    #[test]
+    fn what_is_begun_aside_counts_once_it_is_adopted() {
+        let net = net();
+        let measured = || FactBody::OwnNetwork(OwnNetworkFact { family: Family::V4, source: None, failure: None });
+        let (aside, given_up) = (net.aside(), net.aside());
+        aside.begin(ProbeName::Tcp, "before").finish(measured());
+        given_up.begin(ProbeName::Tcp, "in vain").finish(measured());
+        let (ends, lasts) = (aside.begin(ProbeName::Tcp, "an end"), aside.begin(ProbeName::Tcp, "for ever"));
+        net.adopt(&aside);
+        net.adopt(&aside);
+        ends.finish(measured());
+        aside.begin(ProbeName::Tcp, "after").finish(measured());
+        let (facts, missing) = net.take("over");
+        assert_eq!(facts.len(), 3);
+        assert_eq!(missing.len(), 1, "{missing:?}");
+        assert!(missing[0].why.contains("for ever"));
+        drop(lasts);
+    }
+
+    #[test]
+    fn a_connection_that_was_opened_before_counts_as_part_of_it() {
+        let net = net();
+        let mut job = net.begin(ProbeName::Tcp, "it");
+        job.opened_before(Duration::from_millis(300));
+        assert!(job.elapsed() >= Duration::from_millis(300));
+    }
+}

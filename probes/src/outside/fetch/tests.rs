@@ -345,3 +345,37 @@ async fn answers_to_a_par() {
     let fact = push(refused_port().await, LIMIT).await;
     assert_eq!(fact.failure.expect("failure").kind, FailureKind::Refused);
 }
+
+#[tokio::test]
+async fn over_a_connection_that_was_opened_ahead() {
+    let leaf = Ca::root("root").leaf(&["app.example"], |_| {});
+    let connections = Arc::new(Mutex::new(0));
+    let counted = Arc::clone(&connections);
+    let addr = tls_server(&leaf, vec![], move |mut stream| {
+        *counted.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        async move {
+            read_head(&mut stream).await;
+            write_all(&mut stream, b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await;
+            hold(stream).await;
+        }
+    })
+    .await;
+    let count = || *connections.lock().unwrap_or_else(PoisonError::into_inner);
+    let url = format!("https://app.example:{}/client.json", addr.port());
+    let net = net();
+    let get = async |url: &str, opened| {
+        let (role, purpose) = (Role::Client, HttpPurpose::ClientDocument);
+        let request = Request { role, purpose, url, addr: addr.ip(), limit: LIMIT };
+        get_over(&net, ProbeName::ClientDocument, &request, opened).await
+    };
+    let opened = Opened::ahead(&url, addr.ip()).await.expect("a connection");
+    // Waiting with it open is no part of the request's time.
+    tokio::time::sleep(LIMIT).await;
+    assert_eq!((get(&url, opened).await.status, count()), (Some(404), 1));
+    let took = net.take("").0[0].took_ms;
+    assert!(Duration::from_millis(took) < LIMIT, "{took} ms");
+    // One that leads elsewhere is of no use.
+    let opened = Opened::ahead(&url, addr.ip()).await.expect("a connection");
+    let other = url.replace("app.example", "other.example");
+    assert_eq!((get(&other, opened).await.status, count()), (Some(404), 3));
+}
