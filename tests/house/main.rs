@@ -157,6 +157,35 @@ fn no_file_is_too_long_to_be_read() {
     }
 }
 
+/// What stands between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn the_page_on_judging_names_files_that_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = include_str!("../../docs/judging.md");
+    // Without the drawing: its fence is no quotation.
+    let prose: String = page.split("```").step_by(2).collect();
+    let is_file = |word: &&str| ["src/", "probes/src/", "tests/"].iter().any(|start| word.starts_with(start));
+    let files: Vec<&str> = quoted(&prose).filter(is_file).collect();
+    assert!(files.len() > 20, "{files:?}");
+    for file in files {
+        assert!(root.join(file).exists(), "docs/judging.md names {file}");
+    }
+    // The last file of a path has the words themselves.
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
+    assert_eq!(rows.len(), 5);
+    for row in rows {
+        let words = quoted(row).next().expect("words");
+        let last = quoted(row).last().expect("a file");
+        let text = fs::read_to_string(root.join(last)).expect("a file");
+        assert!(text.contains(words), "{last} does not say \"{words}\"");
+    }
+    assert!(include_str!("../../CONTRIBUTING.md").contains("docs/judging.md"));
+}
+
 #[test]
 fn what_is_said_to_be_tied_is() {
     for folder in ["src", "probes/src"] {
