@@ -2,16 +2,20 @@
 
 use std::{
     cell::Cell,
+    collections::BTreeMap,
     fmt,
     io::{self, Read},
     path::Path,
 };
 
 use pdsdoctor_probes::{
+    fact::{Fact, NotMeasured, ProbeName},
     files,
     record::{RUN_SCHEMA, Run},
+    text::Text,
 };
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 
 /// More facts than this no run measures (a hundred are usual); judging looks some up one by one.
 const MOST_FACTS: usize = 2_000;
@@ -29,6 +33,12 @@ const MOST_VALUES: usize = 400_000;
 
 /// The most bytes of text in it: twice a run with every list at its limit.
 const MOST_TEXT: usize = 8 * 1024 * 1024;
+
+/// So much of what was not understood is enough to know it again.
+const LONGEST_LINE: usize = 120;
+
+/// More lines of it help nobody.
+const MOST_LINES: usize = 8;
 
 /// Reads a saved run; `-` is standard input.
 ///
@@ -83,13 +93,75 @@ pub fn parse(bytes: &[u8]) -> Result<Run, String> {
     counted
         .deserialize(&mut serde_json::Deserializer::from_slice(bytes))
         .map_err(|error| format!("a damaged saved run: {error}"))?;
-    let mut run: Run = serde_json::from_slice(bytes).map_err(|error| format!("a damaged saved run: {error}"))?;
+    let mut run: Run = match serde_json::from_slice(bytes) {
+        Ok(run) => run,
+        Err(error) if is_unknown(&error) => as_far_as_known(bytes)?,
+        Err(error) => return Err(format!("a damaged saved run: {error}")),
+    };
     if run.facts.len() > MOST_FACTS {
         return Err(format!("{} facts; a run has no more than {MOST_FACTS}", run.facts.len()));
     }
     // A file edited by hand must not break what judging relies on: order and distinct ids.
     run.put_in_order();
     Ok(run)
+}
+
+/// A word that is none of those known: of a newer program, which may have more of them. All else is damage.
+fn is_unknown(error: &serde_json::Error) -> bool {
+    let words = error.to_string();
+    words.starts_with("unknown variant") || words.starts_with("unknown vantage")
+}
+
+/// A run of a newer program without the facts that this one has no words for; it is noted what they were.
+fn as_far_as_known(bytes: &[u8]) -> Result<Run, String> {
+    let damaged = |error: serde_json::Error| format!("a damaged saved run: {error}");
+    let mut value: Value = serde_json::from_slice(bytes).map_err(damaged)?;
+    let version = value.get("version").and_then(Value::as_str).unwrap_or("of an unknown version").to_owned();
+    let mut unknown: BTreeMap<String, usize> = BTreeMap::new();
+    known::<Fact>(value.pointer_mut("/facts"), &mut unknown).map_err(damaged)?;
+    known::<NotMeasured>(value.pointer_mut("/not_measured"), &mut unknown).map_err(damaged)?;
+    known::<ProbeName>(value.pointer_mut("/settings/left_out"), &mut unknown).map_err(damaged)?;
+    // What is left says how all of it is meant: without that, nothing of it can be judged.
+    let mut run: Run = serde_json::from_value(value).map_err(|error| match is_unknown(&error) {
+        true => format!("written by a newer pdsdoctor ({version}), with a word that this one does not know: {error}"),
+        false => damaged(error),
+    })?;
+    run.not_understood = unknown
+        .into_iter()
+        .map(|(what, count)| match count {
+            1 => Text::limited(&what, LONGEST_LINE),
+            _ => Text::limited(&format!("{what} ({count} times)"), LONGEST_LINE),
+        })
+        .take(MOST_LINES)
+        .collect();
+    Ok(run)
+}
+
+/// Leaves out of a list what has an unknown word in it, and counts that.
+fn known<T: DeserializeOwned>(
+    list: Option<&mut Value>,
+    unknown: &mut BTreeMap<String, usize>,
+) -> serde_json::Result<()> {
+    let Some(items) = list.and_then(Value::as_array_mut) else { return Ok(()) };
+    let mut kept = Vec::with_capacity(items.len());
+    for item in items.drain(..) {
+        match T::deserialize(&item) {
+            Ok(_) => kept.push(item),
+            Err(error) if is_unknown(&error) => {
+                let words = error.to_string();
+                let word = words.split(['`', '"']).nth(1).unwrap_or("?");
+                let probe = item.get("probe").and_then(Value::as_str).filter(|probe| *probe != word);
+                let what = match probe {
+                    Some(probe) => format!("of the probe {probe}, a measurement with \"{word}\""),
+                    None => format!("the probe \"{word}\""),
+                };
+                *unknown.entry(what).or_default() += 1;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    *items = kept;
+    Ok(())
 }
 
 /// A run as it is saved.

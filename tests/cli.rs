@@ -177,6 +177,63 @@ fn a_saved_run_judged_again_gives_the_same_bytes() {
 }
 
 #[test]
+fn a_run_of_a_newer_program_is_judged_as_far_as_it_goes() {
+    let of = |change: &dyn Fn(&mut serde_json::Value)| {
+        let text = saved::to_json(&samples::healthy().run).expect("JSON");
+        let mut value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        value["version"] = "7.0.0".into();
+        change(&mut value);
+        ended(pdsdoctor(&["replay", "-", "--format", "json"]).write_stdin(value.to_string()))
+    };
+    let known = of(&|_| ());
+    let newer = of(&|run| {
+        let facts = run["facts"].as_array_mut().expect("facts");
+        let tcp = facts.iter().find(|fact| fact["probe"] == "tcp").expect("a connect").clone();
+        let changed = |at: &str, word: &str| {
+            let mut fact = tcp.clone();
+            *fact.pointer_mut(at).expect("a field") = word.into();
+            fact
+        };
+        let mut failed = tcp.clone();
+        failed["body"]["failure"] = serde_json::json!({"kind": "turned_away", "detail": ""});
+        facts.extend([
+            changed("/probe", "http3"),
+            changed("/body/kind", "quic"),
+            changed("/body/kind", "quic"),
+            changed("/vantage", "node:eu-1"),
+            failed,
+        ]);
+        let missing = serde_json::json!({"probe": "http3", "why": "no UDP", "needs": "UDP"});
+        run["not_measured"].as_array_mut().expect("a list").push(missing);
+        run["settings"]["left_out"] = serde_json::json!(["http3"]);
+    });
+    assert_eq!((newer.status, newer.err.as_str()), (known.status, ""));
+    let report: serde_json::Value = serde_json::from_str(&newer.out).expect("JSON");
+    let before: serde_json::Value = serde_json::from_str(&known.out).expect("JSON");
+    assert_eq!((&report["causes"], &report["facts"]), (&before["causes"], &before["facts"]));
+    assert!(before.get("not_understood").is_none());
+    assert_eq!(
+        report["not_understood"],
+        serde_json::json!([
+            "of the probe tcp, a measurement with \"node:eu-1\"",
+            "of the probe tcp, a measurement with \"quic\" (2 times)",
+            "of the probe tcp, a measurement with \"turned_away\"",
+            "the probe \"http3\" (3 times)",
+        ])
+    );
+    // Not all of it was judged: that is not said to be healthy.
+    assert!(report["headline"].as_str().is_some_and(|line| line.contains("in what was measured")), "{}", newer.out);
+
+    // What is wrong in another way is damaged, whoever wrote it; so is what says how all of it is meant.
+    let damaged = of(&|run| run["facts"][0]["took_ms"] = "long".into());
+    assert!((damaged.status, damaged.err.contains("damaged")) == (2, true), "{}", damaged.err);
+    let elsewhere = of(&|run| run["ended"] = "handed_over".into());
+    assert!((elsewhere.status, elsewhere.err.contains("newer pdsdoctor (7.0.0)")) == (2, true), "{}", elsewhere.err);
+    let list = ended(pdsdoctor(&["replay", "-"]).write_stdin("[\"pdsdoctor/run/v1\",0]"));
+    assert_eq!((list.status, list.out.as_str()), (2, ""));
+}
+
+#[test]
 fn standard_input_is_a_file_too() {
     let sample = samples::healthy();
     let text = saved::to_json(&sample.run).expect("JSON");

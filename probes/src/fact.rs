@@ -98,7 +98,6 @@ fn address_key(addr: IpAddr) -> String {
 /// What was measured. Every variant names its subject and its one outcome.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-#[non_exhaustive]
 pub enum FactBody {
     /// Can this machine send on a family at all?
     OwnNetwork(OwnNetworkFact),
@@ -169,7 +168,27 @@ impl FactBody {
             Self::Par(body) => body.failure.as_ref().map(|failure| &*failure.detail),
             Self::Dns(body) => body.detail.as_deref(),
             Self::SystemDns(body) => body.detail.as_deref(),
-            _ => None,
+            Self::TlsOffer(body) => body.failure.as_ref().map(|failure| &*failure.detail),
+            Self::Resolver(_)
+            | Self::Process(_)
+            | Self::Listeners(_)
+            | Self::Engine(_)
+            | Self::Container(_)
+            | Self::ContainerNetwork(_)
+            | Self::Interface(_)
+            | Self::Routes(_)
+            | Self::Source(_)
+            | Self::Sysctl(_)
+            | Self::RaHandler(_)
+            | Self::Forwarding(_)
+            | Self::NameFiles(_)
+            | Self::RouterAdvertisement(_)
+            | Self::Hops(_)
+            | Self::EnvFile(_)
+            | Self::Log(_)
+            | Self::NodeFetch(_)
+            | Self::NotAsked(_)
+            | Self::Proxy(_) => None,
         }
     }
 }

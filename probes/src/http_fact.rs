@@ -145,7 +145,6 @@ pub enum BodyClass {
 /// Documents that are understood. Unknown or missing fields are `None`: nothing is guessed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "document", rename_all = "snake_case")]
-#[non_exhaustive]
 pub enum Content {
     /// `_health`.
     Health {

@@ -35,6 +35,9 @@ pub struct Run {
     pub facts: Vec<Fact>,
     /// In the order of probes.
     pub not_measured: Vec<NotMeasured>,
+    /// What a newer program measured and this one has no word for, a line each. Only of a run that was read.
+    #[serde(skip)]
+    pub not_understood: Vec<Text>,
 }
 
 /// How a run ended.

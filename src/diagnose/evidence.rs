@@ -133,7 +133,26 @@ impl<'a> Evidence<'a> {
                 FactBody::Http(body) => evidence.http.push(Seen { fact, body }),
                 FactBody::Par(body) => evidence.pars.push(Seen { fact, body }),
                 FactBody::Log(body) => evidence.logs.push(Seen { fact, body }),
-                _ => {}
+                // Of the run itself, or of the machine: [`Inside`] and [`super::not_asked`] have them.
+                FactBody::Resolver(_)
+                | FactBody::NotAsked(_)
+                | FactBody::Process(_)
+                | FactBody::Listeners(_)
+                | FactBody::Engine(_)
+                | FactBody::Container(_)
+                | FactBody::ContainerNetwork(_)
+                | FactBody::Interface(_)
+                | FactBody::Routes(_)
+                | FactBody::Source(_)
+                | FactBody::Sysctl(_)
+                | FactBody::RaHandler(_)
+                | FactBody::Forwarding(_)
+                | FactBody::NameFiles(_)
+                | FactBody::RouterAdvertisement(_)
+                | FactBody::Hops(_)
+                | FactBody::EnvFile(_)
+                | FactBody::NodeFetch(_)
+                | FactBody::Proxy(_) => {}
             }
         }
         evidence

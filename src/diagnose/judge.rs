@@ -152,6 +152,7 @@ fn headline(evidence: &Evidence<'_>, verdict: Verdict, causes: &[Cause], differs
                     "No fault was found at {name}{version}, but {answers} from {reference}'s and nothing explains it."
                 )
             } else if evidence.run.settings.left_out.is_empty()
+                && evidence.run.not_understood.is_empty()
                 && not_asked::all(evidence.run).next().is_none()
                 && !evidence.second_look_withheld()
             {

@@ -48,6 +48,9 @@ pub struct Report<'a> {
     differs: Vec<DifferenceV1<'a>>,
     /// What could not be measured; never to be read as fine.
     not_measured: Vec<NotMeasuredV1<'a>>,
+    /// What a newer pdsdoctor measured and this one has no word for; never to be read as fine.
+    #[serde(skip_serializing_if = "<[Text]>::is_empty", default)]
+    not_understood: &'a [Text],
     /// What was looked at and is well.
     healthy: Vec<HealthyV1<'a>>,
     /// The measurements, in job order.
@@ -211,6 +214,7 @@ impl<'a> Report<'a> {
             ruled_out: diagnosis.ruled_out.iter().map(ruled_out).collect(),
             differs: diagnosis.differs.iter().map(difference).collect(),
             not_measured: diagnosis.not_measured.iter().map(|missing| not_measured(run, missing)).collect(),
+            not_understood: &run.not_understood,
             healthy: diagnosis.healthy.iter().map(healthy).collect(),
             facts: &run.facts,
         }

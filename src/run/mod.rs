@@ -191,6 +191,7 @@ pub async fn check(
         settings: settings(options, &label, found.pds_host.clone()),
         facts,
         not_measured,
+        not_understood: Vec::new(),
     };
     without(&hidden, &mut run);
     run.put_in_order();

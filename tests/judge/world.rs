@@ -87,6 +87,7 @@ fn empty_run() -> Run {
         },
         facts: Vec::new(),
         not_measured: Vec::new(),
+        not_understood: Vec::new(),
     }
 }
 

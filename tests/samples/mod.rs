@@ -52,6 +52,7 @@ fn run(host: &str, build: impl FnOnce(&mut Facts)) -> Run {
         settings: Settings { client_ids: vec![t(CLIENT)], sample_label: t("pdsdoctor-x7k2"), ..Settings::default() },
         facts: facts.list,
         not_measured: vec![],
+        not_understood: Vec::new(),
     };
     run.put_in_order();
     run

@@ -139,6 +139,7 @@ mod tests {
             settings: Settings::default(),
             facts: Vec::new(),
             not_measured: Vec::new(),
+            not_understood: Vec::new(),
         }
     }
 

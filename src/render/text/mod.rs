@@ -38,6 +38,7 @@ fn withheld(run: &Run, diagnosis: &Diagnosis) -> bool {
     diagnosis.verdict == crate::diagnose::Verdict::Inconclusive
         || run.ended != Ended::Complete
         || !diagnosis.differs.is_empty()
+        || !run.not_understood.is_empty()
 }
 
 fn quiet(page: &mut Page, diagnosis: &Diagnosis) {

@@ -64,6 +64,12 @@ pub(super) fn show(page: &mut Page, run: &Run, diagnosis: &Diagnosis) {
             show_missing(page, run, missing);
         }
     }
+    if !run.not_understood.is_empty() {
+        heading(page, "Not understood (a newer pdsdoctor measured it):");
+        for what in &run.not_understood {
+            page.hanging(2, 2, what, Ink::Plain);
+        }
+    }
     if verbose {
         heading(page, "Measured, in order of time:");
         timeline::show(page, run, &diagnosis.grid);

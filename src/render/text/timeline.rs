@@ -161,6 +161,17 @@ fn inside(body: &FactBody) -> String {
             let hops = f.hops.iter().map(|hop| hop.map_or_else(|| "silent".to_owned(), |addr| addr.to_string()));
             format!("first routers: {}", list(hops.collect()))
         }
-        _ => String::new(),
+        FactBody::Proxy(f) => format!("web server {} ({})", f.program, f.pid),
+        // Told above.
+        FactBody::OwnNetwork(_)
+        | FactBody::Resolver(_)
+        | FactBody::Dns(_)
+        | FactBody::SystemDns(_)
+        | FactBody::Connect(_)
+        | FactBody::Tls(_)
+        | FactBody::TlsOffer(_)
+        | FactBody::Http(_)
+        | FactBody::Par(_)
+        | FactBody::NotAsked(_) => String::new(),
     }
 }
