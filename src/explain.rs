@@ -158,6 +158,7 @@ pub fn summary(probe: ProbeName) -> &'static str {
         ProbeName::Tcp => "a TCP connect to each address",
         ProbeName::Tls => "a TLS handshake and the certificate, at each address",
         ProbeName::Http => "_health and describeServer, at each address",
+        ProbeName::Websocket => "the event stream that relays follow, at each address",
         ProbeName::Port80 => "what answers without TLS on port 80",
         ProbeName::Handles => "DNS, TLS and well-known of a random hosted handle",
         ProbeName::Identity => "from handle to DID to DID document, every hop",

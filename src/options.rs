@@ -94,7 +94,7 @@ fn rests_on(probe: ProbeName) -> &'static [ProbeName] {
         ProbeName::Tcp | ProbeName::Port80 => &[ProbeName::Dns],
         ProbeName::Tls => &[ProbeName::Tcp],
         ProbeName::Http => &[ProbeName::Tls],
-        ProbeName::OauthDiscovery | ProbeName::Handles => &[ProbeName::Http],
+        ProbeName::OauthDiscovery | ProbeName::Handles | ProbeName::Websocket => &[ProbeName::Http],
         ProbeName::Par => &[ProbeName::OauthDiscovery],
         probe if probe.is_inside() && probe != ProbeName::PdsProcess => &[ProbeName::PdsProcess],
         _ => &[],

@@ -101,6 +101,7 @@ fn expected(purpose: HttpPurpose, object: &Map<String, Value>) -> Option<Content
         }
         HttpPurpose::AtprotoDid
         | HttpPurpose::PlainPort80
+        | HttpPurpose::SubscribeRepos
         | HttpPurpose::PlainOnTlsPort
         | HttpPurpose::EchoAddress
         | HttpPurpose::ProxyPlc

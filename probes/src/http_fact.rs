@@ -20,6 +20,8 @@ pub enum HttpPurpose {
     Health,
     /// `GET /xrpc/com.atproto.server.describeServer`.
     DescribeServer,
+    /// `GET /xrpc/com.atproto.sync.subscribeRepos` with an upgrade to WebSocket: what a relay does.
+    SubscribeRepos,
     /// `GET /` without TLS on port 80.
     PlainPort80,
     /// `GET /` without TLS on the HTTPS port, after TLS failed there.
@@ -87,6 +89,11 @@ pub struct HttpFact {
 }
 
 impl HttpFact {
+    /// The upgrade that was asked for was granted, and what came then was a WebSocket.
+    pub fn is_upgraded(&self) -> bool {
+        self.status == Some(101) && self.failure.is_none()
+    }
+
     /// Status 200 and a body of the kind asked for.
     pub fn is_expected(&self) -> bool {
         self.status == Some(200) && self.body.as_ref().is_some_and(|body| body.class == BodyClass::Expected)
@@ -210,6 +217,15 @@ pub enum Content {
     ResolvedHandle {
         /// `did`.
         did: Text,
+    },
+    /// The first frame of an event stream (atproto.com/specs/event-stream).
+    StreamFrame {
+        /// The name of the error, if it was an error frame.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        error: Option<Text>,
+        /// What kind of message it was.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        event: Option<Text>,
     },
     /// The address from which a service is asked.
     EchoAddress {

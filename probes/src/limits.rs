@@ -25,6 +25,13 @@ pub const TLS_HANDSHAKE: Duration = Duration::from_secs(6);
 /// (indigo `host_checker.go`); a little more shows how late an answer is.
 pub const HTTP_EXCHANGE: Duration = Duration::from_secs(7);
 
+/// An upgrade to WebSocket: what a relay gives it (indigo, `HandshakeTimeout` of its dialer).
+pub const UPGRADE: Duration = Duration::from_secs(5);
+
+/// How long an open event stream may be silent before it is taken for one that has nothing to say. The reference PDS answers
+/// what is asked there at once.
+pub const FIRST_FRAME: Duration = Duration::from_secs(2);
+
 /// A PAR. The PDS gives the fetch of client metadata 10 s before it answers
 /// (`@atproto-labs/fetch-node`, `timedFetch(10e3)`); connecting and the way back come on top.
 pub const PAR: Duration = Duration::from_millis(15_000);

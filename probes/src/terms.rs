@@ -50,6 +50,8 @@ pub enum ProbeName {
     Tls,
     /// `_health` and `describeServer`, per address.
     Http,
+    /// The event stream that relays follow: an upgrade to WebSocket, per address.
+    Websocket,
     /// Plain HTTP on port 80.
     Port80,
     /// Hosted handles: DNS, TLS and well-known of a random label and of the handle asked about.

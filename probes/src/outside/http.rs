@@ -7,7 +7,7 @@ use std::{
 
 use http_body_util::Empty;
 use hyper::{
-    Request, Response,
+    Request, Response, StatusCode,
     body::{Bytes, Incoming},
     client::conn::http1::{self, SendRequest},
     header,
@@ -25,7 +25,7 @@ use crate::{
     http_fact::{HttpFact, HttpPurpose},
     limits,
     net::Net,
-    outside::tcp,
+    outside::{tcp, websocket},
     text::Text,
     wire::{
         body, date,
@@ -86,7 +86,7 @@ impl Line {
             .map_err(|error| failure::from_hyper(&error))?;
         // Errors of the connection reach whoever waits for an answer; there is nobody else to tell.
         let driver = Driver(tokio::spawn(async move {
-            let _ = connection.await;
+            let _ = connection.with_upgrades().await;
         }));
         let authority = authority(host, port, tls);
         let origin = format!("{}://{authority}", if tls { "https" } else { "http" });
@@ -101,6 +101,14 @@ impl Line {
     /// asked once more, at a slower pace ([`crate::pace`]); each of the two is a fact, and the second is given.
     pub async fn get(&mut self, net: &Net, probe: ProbeName, purpose: HttpPurpose, path: &str) -> HttpFact {
         self.get_within(net, probe, purpose, path, limits::HTTP_EXCHANGE).await
+    }
+
+    /// Asks for the event stream: an upgrade to WebSocket and, where it is granted, the first frame
+    /// ([`Content::StreamFrame`](crate::http_fact::Content)). Records [`HttpFact`]; status 101 says that it opened. The line
+    /// is of no use after that.
+    pub async fn subscribe(&mut self, net: &Net) -> HttpFact {
+        let purpose = HttpPurpose::SubscribeRepos;
+        self.get_within(net, ProbeName::Websocket, purpose, websocket::PATH, limits::UPGRADE).await
     }
 
     pub(crate) async fn get_within(
@@ -137,10 +145,20 @@ impl Line {
         self.seen.allow(limits::EXCHANGE_BYTES);
         let sent = SystemTime::now();
         let before = Instant::now();
-        match timeout_at(deadline, self.send(path)).await {
+        match timeout_at(deadline, self.send(purpose, path)).await {
             Err(_) if self.seen.bytes() > 0 => fact.failure = Some(failure::too_slow(limit, "the head of the answer")),
             Err(_) => fact.failure = Some(failure::timeout(limit, "the answer")),
             Ok(Err(failure)) => fact.failure = Some(self.named(failure)),
+            Ok(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                fill_head(&mut fact, response.status().as_u16(), response.headers(), sent, before.elapsed());
+                match websocket::first_frame(response).await {
+                    Ok(content) => fact.content = content,
+                    Err(failure) => fact.failure = Some(self.seen.named(failure)),
+                }
+                // What comes from here on is no HTTP.
+                self.given_up = true;
+                return fact;
+            }
             Ok(Ok(response)) => {
                 let (head, incoming) = response.into_parts();
                 fill_head(&mut fact, head.status.as_u16(), &head.headers, sent, before.elapsed());
@@ -153,15 +171,20 @@ impl Line {
         fact
     }
 
-    async fn send(&mut self, path: &str) -> Result<Response<Incoming>, Failure> {
-        let request = Request::get(path)
+    async fn send(&mut self, purpose: HttpPurpose, path: &str) -> Result<Response<Incoming>, Failure> {
+        let mut request = Request::get(path)
             .header(header::HOST, &self.authority)
             .header(header::USER_AGENT, &self.user_agent)
             .header(header::ACCEPT, "*/*")
             // What is compressed could be a bomb, and nothing asked for here is large.
-            .header(header::ACCEPT_ENCODING, "identity")
-            .body(Empty::new())
-            .map_err(|error| Failure::new(FailureKind::Other, &error.to_string()))?;
+            .header(header::ACCEPT_ENCODING, "identity");
+        if purpose == HttpPurpose::SubscribeRepos {
+            for (name, value) in websocket::FIELDS {
+                request = request.header(name, value);
+            }
+        }
+        let request =
+            request.body(Empty::new()).map_err(|error| Failure::new(FailureKind::Other, &error.to_string()))?;
         let gone = |_| Failure::new(FailureKind::Closed, "the server had closed the connection before this request");
         self.sender.ready().await.map_err(gone)?;
         self.sender.send_request(request).await.map_err(|error| failure::from_hyper(&error))

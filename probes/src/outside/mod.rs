@@ -8,3 +8,4 @@ pub mod par;
 pub mod tcp;
 pub mod tls;
 pub mod tls_offer;
+mod websocket;
