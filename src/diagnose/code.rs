@@ -234,6 +234,8 @@ codes! {
         Http Http Cause, explains BEHIND_PROXY;
     ProxyOauthRoutesMissing "proxy-oauth-routes-missing" "The proxy does not pass the OAuth routes"
         Http Http Cause, explains METADATA_AND_LOGIN;
+    ProxyWsUpgradeStripped "proxy-ws-upgrade-stripped" "Relays cannot follow the PDS"
+        Http Http Cause;
     HostNotAPds "host-not-a-pds" "The host is not a PDS"
         Http Http Cause, explains BEHIND_PROXY;
     HostClockSkew "host-clock-skew" "The PDS's clock is wrong"

@@ -36,7 +36,10 @@ pub(super) fn healthy(evidence: &Evidence<'_>) -> Vec<Healthy> {
     }
     if !lines.is_empty() && lines.iter().all(Line::is_pds) {
         let version = evidence.version(Role::Target).unwrap_or("of unknown version");
-        say(ProbeName::Http, format!("answers as a PDS, {version}"));
+        let streams = evidence.http(Role::Target, HttpPurpose::SubscribeRepos);
+        let open = !streams.is_empty() && streams.iter().all(|seen| seen.body.is_upgraded());
+        let stream = if open { "; relays can follow it" } else { "" };
+        say(ProbeName::Http, format!("answers as a PDS, {version}{stream}"));
     }
     if let Some(summary) = inside(evidence) {
         say(ProbeName::PdsProcess, summary);

@@ -17,6 +17,7 @@ use pdsdoctor_probes::{
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{Context, addresses::addresses, ahead::Ahead};
+use crate::options::ENTRYWAYS;
 
 /// Alerts that a server sends where it finds nothing to its taste in an offer, and some also where it has no certificate
 /// for a name, in rustls's words (RFC 8446, section 6.2).
@@ -176,12 +177,30 @@ async fn line(
         && let Some(mut again) = self::open(context, ProbeName::Http, role, host, host, port, addr).await
     {
         health = again.get(net, ProbeName::Http, HttpPurpose::Health, "/xrpc/_health").await;
+        open = again;
     }
-    if answer.healthy {
-        return None;
+    if !answer.healthy {
+        answer.healthy = health.is_expected();
+        if !answer.healthy {
+            return (answered || health.failure.is_none()).then_some(answer);
+        }
+        let _ = to.send(answer);
     }
-    answer.healthy = health.is_expected();
-    (answered || health.failure.is_none()).then_some(answer)
+    if context.measures(ProbeName::Websocket) && !ENTRYWAYS.contains(&host) {
+        stream(context, open, (role, host, port, addr)).await;
+    }
+    None
+}
+
+/// Asks for the event stream where everything else went well; once more on a connection of its own where the first request
+/// had no answer, for a server may close after any.
+async fn stream(context: &Context, mut open: Line, (role, host, port, addr): (Role, &str, u16, IpAddr)) {
+    let first = open.subscribe(&context.net).await;
+    if first.status.is_none()
+        && let Some(mut again) = self::open(context, ProbeName::Websocket, role, host, host, port, addr).await
+    {
+        again.subscribe(&context.net).await;
+    }
 }
 
 /// Connects and shakes hands; `None` where either failed (the facts say why). When the TLS port does

@@ -6,6 +6,7 @@ mod catalogue;
 mod change;
 mod contact;
 mod differs;
+mod event_stream;
 mod facts;
 mod handles;
 mod host;

@@ -150,6 +150,11 @@ impl World {
         let url = format!("https://{host}/xrpc/_health");
         let body = http(role, HttpPurpose::Health, &url, addr, Some(Content::Health { version: t("0.4.219") }));
         self.push(ProbeName::Http, 35, FactBody::Http(body));
+        let url = format!("https://{host}/xrpc/com.atproto.sync.subscribeRepos?cursor=9007199254740991");
+        let frame = Content::StreamFrame { error: Some(t("FutureCursor")), event: None };
+        let mut stream = http(role, HttpPurpose::SubscribeRepos, &url, addr, Some(frame));
+        (stream.status, stream.body) = (Some(101), None);
+        self.push(ProbeName::Websocket, 33, FactBody::Http(stream));
     }
 
     /// The two documents and the three PARs.

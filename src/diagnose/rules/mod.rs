@@ -4,6 +4,7 @@
 mod certificate;
 mod clock;
 mod discovery;
+mod event_stream;
 mod found;
 mod handle_hosts;
 mod handle_records;
@@ -43,6 +44,7 @@ pub static RULES: &[Rule] = &[
     inside::container_v6::RULE,
     inside::masked::RULE,
     discovery::RULE,
+    event_stream::RULE,
     login::RULE,
     outbound::RULE,
     outbound_edge::RULE,
