@@ -14,7 +14,7 @@ use pdsdoctor_probes::{
 };
 
 use crate::{
-    handles,
+    event_stream, handles,
     host::{container, machine, machine_host_network},
     inside_names, inside_node, inside_node_proof, inside_paths, inside_ports, inside_v6, inside_ways, limits, login,
     names, outbound, reach, side, tls, web,
@@ -57,6 +57,7 @@ pub fn worlds() -> Vec<(&'static str, World)> {
         ("alert", tls::no_handshake(|it| alert(it, "InternalError"))),
         ("old ciphers", tls::nothing_in_common(Some("RSA_AES_128_CBC_SHA"))),
         ("handshake silent", tls::failing(FailureKind::Timeout, "silence")),
+        ("no upgrades", event_stream::without_upgrades()),
         ("private CA", healthy().cert(PDS, tls::private_ca)),
         ("private CA, no control", healthy().cert(PDS, tls::private_ca).without_reference()),
         ("expired", healthy().cert(PDS, tls::expired)),

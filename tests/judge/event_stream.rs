@@ -18,6 +18,11 @@ fn plain(status: u16, error: &'static str, message: &'static str) -> impl Fn(&mu
     }
 }
 
+/// Upgrades do not get through to the PDS.
+pub(crate) fn without_upgrades() -> World {
+    healthy().http(Role::Target, STREAM, plain(401, "AuthMissing", "Authentication Required"))
+}
+
 #[test]
 fn the_pdss_words_for_a_plain_request_prove_that_the_upgrade_is_lost() {
     for said in [
