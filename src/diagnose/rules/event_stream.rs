@@ -120,7 +120,8 @@ fn is_limit(fact: &HttpFact) -> bool {
 fn is_plain_get(fact: &HttpFact) -> bool {
     let Some(Content::XrpcError { error, message }) = &fact.content else { return false };
     let no_service = || message.as_ref().is_some_and(|message| message.starts_with("No service configured"));
-    matches!(fact.status, Some(401)) && error.as_str() == "AuthMissing" || matches!(fact.status, Some(400)) && no_service()
+    matches!(fact.status, Some(401)) && error.as_str() == "AuthMissing"
+        || matches!(fact.status, Some(400)) && no_service()
 }
 
 fn scope(open: &[Seen<'_, HttpFact>], shut: &[Seen<'_, HttpFact>]) -> Scope {
@@ -167,15 +168,19 @@ fn remedies(evidence: &Evidence<'_>, cause: Cause, host: &str, shown: &HttpFact)
         Remedy::new(
             "Let Apache pass upgrades on",
             [
-                write("ProxyPass / http://127.0.0.1:3000/ upgrade=websocket")
-                    .at(prose!["in the virtual host of ", quoted(host), "; Apache 2.4.47 and later"]),
+                write("ProxyPass / http://127.0.0.1:3000/ upgrade=websocket").at(prose![
+                    "in the virtual host of ",
+                    quoted(host),
+                    "; Apache 2.4.47 and later"
+                ]),
                 run("sudo apachectl configtest && sudo systemctl reload apache2"),
             ],
             evidence.verify(),
         )
     };
     if server.contains("cloudflare") {
-        let steps = [say("Cloudflare's dashboard: Network, WebSockets: on"), say("then the proxy behind it, in the same way")];
+        let steps =
+            [say("Cloudflare's dashboard: Network, WebSockets: on"), say("then the proxy behind it, in the same way")];
         return cause.remedy(Remedy::new("Let Cloudflare pass upgrades on", steps, evidence.verify())).remedy(nginx());
     }
     if server.contains("apache") {
@@ -183,7 +188,9 @@ fn remedies(evidence: &Evidence<'_>, cause: Cause, host: &str, shown: &HttpFact)
     }
     if server.contains("caddy") {
         let steps = [
-            say("take lines such as header_up -Upgrade or header_up Connection out: reverse_proxy passes upgrades by itself"),
+            say(
+                "take lines such as header_up -Upgrade or header_up Connection out: reverse_proxy passes upgrades by itself",
+            ),
             run("sudo systemctl reload caddy"),
         ];
         return cause.remedy(Remedy::new("Let Caddy pass upgrades on", steps, evidence.verify()));
