@@ -61,6 +61,7 @@ fn judged(scenario: &Scenario, result: &RunResult) -> Result<(), String> {
     let logs = || result.logs.iter().map(|(name, log)| format!("--- {name}\n{log}")).collect::<Vec<_>>().join("\n");
     expect(&result.faulty, scenario.expect)
         .and_then(|()| needs(&result.faulty, scenario.needs))
+        .and_then(|()| origin(&result.faulty, scenario.origin))
         .and_then(|()| own_node(&result.faulty, scenario.args))
         .map_err(|why| format!("{why}\n{}\n{}\n{}", result.faulty.text, result.faulty.stderr, logs()))?;
     for remedy in scenario.all_remedies() {
@@ -102,6 +103,13 @@ fn own_node(phase: &Phase, args: &[&str]) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("the PDS's own Node did not try: {fetches:?}, {}", report["not_measured"]))
+}
+
+/// It is told of this PDS.
+fn origin(phase: &Phase, wanted: Option<&str>) -> Result<(), String> {
+    let report: Value = serde_json::from_str(&phase.json).map_err(|error| error.to_string())?;
+    let found = report["target"]["origin"].as_str();
+    if wanted.is_none_or(|wanted| found == Some(wanted)) { Ok(()) } else { Err(format!("told of {found:?}")) }
 }
 
 /// What could not be measured is said together with what it would take.

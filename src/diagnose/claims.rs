@@ -54,7 +54,7 @@ pub(super) fn claims(name: &str, handle: &str) -> bool {
     name.strip_prefix("at://").is_some_and(|name| name.eq_ignore_ascii_case(handle))
 }
 
-/// The DID of a handle, as far as this run knows it: from the PDS that hosts the account, from a document that claims the
+/// The DID of a handle, as far as this run knows it: from the PDS that hosts the account or one that remembers it, from a document that claims the
 /// handle, from a record that came through, or because the user named it.
 pub(super) fn known_did(evidence: &Evidence<'_>, handle: &str) -> Option<String> {
     let told = evidence.all_http().iter().find_map(|seen| match &seen.body.content {
@@ -64,7 +64,9 @@ pub(super) fn known_did(evidence: &Evidence<'_>, handle: &str) -> Option<String>
         {
             Some(id.to_string())
         }
-        Some(Content::ResolvedHandle { did }) if seen.body.role == Role::Handle && asks_about(seen.body, handle) => {
+        Some(Content::ResolvedHandle { did })
+            if matches!(seen.body.role, Role::Handle | Role::Reference) && asks_about(seen.body, handle) =>
+        {
             Some(did.to_string())
         }
         _ => None,

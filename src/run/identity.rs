@@ -83,9 +83,7 @@ const CANDIDATES: usize = 3;
 pub(super) async fn most_likely(context: &Arc<Context>, handle: &str, candidates: &[String]) -> Option<String> {
     let documents = candidates.iter().take(CANDIDATES).map(|did| document_of(context, did));
     let documents = futures_util::future::join_all(documents).await;
-    let claims = |document: &Option<Document>| {
-        document.as_ref().is_some_and(|document| document.handles.iter().any(|name| name == handle))
-    };
+    let claims = |document: &Option<Document>| document.as_ref().is_some_and(|document| document.claims(handle));
     let leads = |document: &Option<Document>| document.as_ref().is_some_and(|document| document.pds.is_some());
     let best = documents.iter().position(claims).or_else(|| documents.iter().position(leads)).unwrap_or(0);
     candidates.get(best).cloned()
@@ -243,7 +241,7 @@ pub(super) async fn misplaced_txt(
 }
 
 /// The zone a name lies in: the SOA's owner, of the answer or of the negative answer (RFC 2308).
-async fn zone_of(context: &Arc<Context>, probe: ProbeName, role: Role, name: &str) -> Option<String> {
+pub(super) async fn zone_of(context: &Arc<Context>, probe: ProbeName, role: Role, name: &str) -> Option<String> {
     let server = *context.resolvers.servers.first()?;
     let question = Question { role, purpose: DnsPurpose::Zone, name: name.to_owned(), record_type: RecordType::Soa };
     let answer = dns::ask(&context.net, probe, server, &question).await;
@@ -257,6 +255,13 @@ pub(super) struct Document {
     pub(super) pds: Option<String>,
     /// The handles it claims.
     handles: Vec<String>,
+}
+
+impl Document {
+    /// It claims this handle; handles are the same in upper and lower case.
+    pub(super) fn claims(&self, handle: &str) -> bool {
+        self.handles.iter().any(|name| name.eq_ignore_ascii_case(handle))
+    }
 }
 
 /// The DID's document, from the PLC directory or the host of a `did:web`.

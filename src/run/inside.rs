@@ -14,17 +14,17 @@ pub(super) use linux::examine;
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::time::Duration;
+    use std::{convert::Infallible, time::Duration};
 
     use pdsdoctor_probes::{
         fact::{Family, ProbeName, Role},
-        identifier::TargetInput,
-        inside::{self, ATTEMPTS, EgressHost, HostReason, InsideOptions, Manner, Place, Survey},
+        inside::{self, ATTEMPTS, EgressHost, HostReason, InsideOptions, Manner, Place, Survey, Wanted},
         net::Net,
         process_fact::FoundBy,
         record::TargetKind,
         text::Text,
     };
+    use tokio::sync::watch;
 
     use super::Context;
     use crate::{
@@ -49,20 +49,20 @@ mod linux {
             return;
         }
         let aside = context.net.aside();
+        let (name, named) = watch::channel(Wanted::default());
         let how = InsideOptions {
             pid: options.pid,
             container: options.container.clone(),
             command: crate::diagnose::step::measure_again(Some(&options.input), false).to_string(),
             env_file: options.env_file.clone(),
-            // Of many PDSes here the target is looked at first, where its name is known.
-            host: match &options.target {
-                Some(TargetInput::Name(name)) => Some(name.clone()),
-                Some(TargetInput::Url { host, .. }) => Some(host.clone()),
-                _ => None,
-            },
+            // Of many PDSes here the target is looked at first.
+            wanted: options.target.as_ref().map(|_| named),
             ..InsideOptions::default()
         };
-        let survey = inside::survey(&aside, &how).await;
+        let survey = tokio::select! {
+            survey = inside::survey(&aside, &how) => survey,
+            never = tell(context, &name) => match never {},
+        };
         let named = survey.processes.iter().find_map(|process| process.fact.hostname.as_ref());
         let named = named.or_else(|| survey.claims.first().map(|claim| &claim.hostname));
         context.bridge.found.send_replace(Some(named.map(ToString::to_string)));
@@ -95,6 +95,18 @@ mod linux {
             }
         };
         tokio::join!(listening, egress(context, &survey, &how), local(context, &survey), position(context), node, log);
+    }
+
+    /// Passes on which PDS is meant, as it becomes known.
+    async fn tell(context: &Context, name: &watch::Sender<Wanted>) -> Infallible {
+        let mut known = context.bridge.known.subscribe();
+        loop {
+            let Known { host, complete, .. } = known.borrow_and_update().clone();
+            name.send_replace(Wanted { host, complete });
+            if known.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
     }
 
     /// Why this is the PDS's machine; `None`: it is not, as far as can be seen.

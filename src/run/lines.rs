@@ -32,6 +32,8 @@ pub(super) struct Answer {
     pub(super) healthy: bool,
     /// `describeServer`, if it was understood: service DID and handle domains.
     pub(super) described: Option<(Option<String>, Vec<String>)>,
+    /// The status of the last answer.
+    pub(super) status: Option<u16>,
 }
 
 /// What is asked on a line.
@@ -143,7 +145,7 @@ async fn line(
     to: &mpsc::UnboundedSender<Answer>,
 ) -> Option<Answer> {
     let net = &context.net;
-    let mut answer = Answer { addr, healthy: false, described: None };
+    let mut answer = Answer { addr, healthy: false, described: None, status: None };
     if !context.measures(ProbeName::Tls) {
         // The fact is all that is wanted; the connection is closed again.
         drop(tcp::connect(net, ProbeName::Tcp, role, host, addr, port).await);
@@ -159,6 +161,7 @@ async fn line(
         let described = open.get(net, ProbeName::Http, HttpPurpose::DescribeServer, path).await;
         answered = described.failure.is_none();
         answer.healthy = described.is_expected();
+        answer.status = described.status;
         if let Some(Content::DescribeServer { did, available_user_domains }) = &described.content {
             answer.described = Some((
                 did.as_ref().map(ToString::to_string),
@@ -181,6 +184,7 @@ async fn line(
     }
     if !answer.healthy {
         answer.healthy = health.is_expected();
+        answer.status = health.status.or(answer.status);
         if !answer.healthy {
             return (answered || health.failure.is_none()).then_some(answer);
         }

@@ -15,6 +15,7 @@ mod oauth;
 mod reference;
 mod target;
 mod way_out;
+mod whose;
 #[cfg(target_os = "linux")]
 mod with_node;
 
@@ -39,7 +40,10 @@ use pdsdoctor_probes::{
     roots::Roots,
     text::Text,
 };
-use tokio::{sync::oneshot, time};
+use tokio::{
+    sync::{oneshot, watch},
+    time,
+};
 
 use crate::options::CheckOptions;
 
@@ -86,6 +90,8 @@ struct Shared {
     login_failed: way_out::Decision,
     /// The reference is made to fetch from the target: where this machine does not reach it, or is the PDS's own.
     second_look: way_out::Decision,
+    /// `Some`: it is known whether a reference answers, and its origin and address.
+    reference_at: watch::Sender<Option<Option<(String, IpAddr)>>>,
     /// The target does not get to its own address.
     own_url_failed: AtomicBool,
     /// Between the view from outside and the view from inside.
@@ -147,6 +153,7 @@ pub async fn check(
         way_out: way_out::Decision::new(options.egress_hosts_given),
         login_failed: way_out::Decision::new(false),
         second_look: way_out::Decision::new(false),
+        reference_at: watch::Sender::new(None),
         own_url_failed: AtomicBool::new(false),
         bridge: bridge::Bridge::new(),
         found: Mutex::new(Found {

@@ -20,6 +20,16 @@ use crate::options::{ENTRYWAYS, REFERENCES};
 
 /// Finds a reference and sends it what the target is sent.
 pub(super) async fn examine(context: &Arc<Context>, clients: &Clients, input: &TargetInput) {
+    find(context, clients, input).await;
+    // Whoever waits for one that answers waits no longer.
+    context.reference_at.send_if_modified(|at| {
+        let open = at.is_none();
+        at.get_or_insert(None);
+        open
+    });
+}
+
+async fn find(context: &Arc<Context>, clients: &Clients, input: &TargetInput) {
     let options = &context.options;
     if options.no_reference {
         note(context, "--no-reference: nothing to compare with", "a run without --no-reference");
@@ -70,6 +80,7 @@ async fn try_one(context: &Arc<Context>, clients: &Clients, host: &str, port: u1
         given: context.options.against.is_some(),
         entryway,
     });
+    context.reference_at.send_replace(Some(Some((origin(host, port), working.addr))));
     let ahead = match answers.ahead() {
         Some(ahead) => ahead.confirmed(context, working.addr).await,
         None => None,

@@ -1,9 +1,6 @@
 //! The target: what it is, and everything that is asked of it.
 
-use std::{
-    pin::pin,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{pin::pin, sync::Arc};
 
 use pdsdoctor_probes::{
     dns_fact::{DnsPurpose, RecordType},
@@ -13,7 +10,7 @@ use pdsdoctor_probes::{
     record::TargetKind,
     text::Text,
 };
-use tokio::time;
+use tokio::{sync::oneshot, time};
 
 use super::{
     Context,
@@ -24,6 +21,7 @@ use super::{
     lines::{Answer, Lines, Place, first_working, lines},
     oauth, origin,
     way_out::OVERDUE,
+    whose::{self, Record, Said},
 };
 
 /// How many labels upwards the zone and CAA records are looked for.
@@ -43,17 +41,22 @@ pub(super) async fn examine(context: &Arc<Context>, clients: &Clients, input: &T
         TargetInput::Did(did) => did_target(context, clients, did).await,
         TargetInput::Handle(handle) => {
             let did = handles::verify(context, ProbeName::Identity, Role::Handle, handle, None).await;
+            let did = match did {
+                Some(did) => Some(did),
+                None => whose::known_elsewhere(context, handle).await,
+            };
             if let Some(did) = did {
                 did_target(context, clients, &did).await;
-            } else if let Some((parent, answers, first)) = pds_above(context, handle).await {
+            } else if let Some(above) = whose::pds_above(context, handle, Said::Handle).await {
                 let account = async {
                     // The PDS itself knows whose name it is, though nobody else can find out.
-                    if let Some(did) = identity::account(context, &parent, handle, first.addr).await {
+                    if let Some(did) = identity::account(context, &above.host, handle, above.first.addr).await {
                         context.found().target.did = Some(Text::new(&did));
                         identity::document_of(context, &did).await;
                     }
                 };
-                tokio::join!(account, pds(context, clients, &parent, 443, answers, Some(first.clone())));
+                let pds = pds(context, clients, &above.host, 443, above.answers, Some(above.first.clone()));
+                tokio::join!(account, pds);
             }
         }
         // The zone is asked about at once: where its servers are silent, that costs no time of its own.
@@ -63,31 +66,41 @@ pub(super) async fn examine(context: &Arc<Context>, clients: &Clients, input: &T
     }
 }
 
-/// Host name or handle? Decided by looking: does it answer as a PDS, does it carry a DID?
+/// Host name or handle? Decided by looking: does it answer as a PDS, does it carry a DID, is it known as an account's?
 async fn look(context: &Arc<Context>, clients: &Clients, name: &str) {
     let mut answers = lines(context, Place::target(name, 443), Some(clients.all.len()));
     if !context.measures(ProbeName::Identity) {
         return pds(context, clients, name, 443, answers, None).await;
     }
-    let (first, txt) = tokio::join!(
-        first_working(&mut answers, |answer| answer.healthy),
-        identity::handle_txt(context, ProbeName::Identity, Role::Handle, name),
-    );
+    let (tell, told) = oneshot::channel();
+    let line = async {
+        let first = first_working(&mut answers, |answer| answer.healthy).await;
+        // Whoever waits for it may have come to an end before.
+        let _ = tell.send(first.as_ref().map(|answer| answer.healthy));
+        first
+    };
+    let (first, record) = tokio::join!(line, whose::record(context, name, told));
+    let Record { txt, by_host, known } = record;
     let answers_as_pds = first.as_ref().is_some_and(|answer| answer.healthy);
     let is_its_own_pds = first.as_ref().is_some_and(|answer| names_itself(answer, name));
     if is_its_own_pds {
         return pds(context, clients, name, 443, answers, first).await;
     }
-    let did = match txt.did {
-        Some(did) => Some(did),
+    let did = match (txt.did, by_host) {
+        (Some(did), _) => Some(did),
+        (None, Some(by_host)) => by_host,
         // Where no address gave any answer, the same question would wait for the same silence again.
-        None if first.is_none() => None,
-        None => identity::well_known(context, ProbeName::Identity, Role::Handle, name).await.did,
+        (None, None) if first.is_none() => None,
+        (None, None) => identity::well_known(context, ProbeName::Identity, Role::Handle, name).await.did,
     };
     let did = match did {
         None if answers_as_pds => None,
         None if !txt.candidates.is_empty() => identity::most_likely(context, name, &txt.candidates).await,
-        None if txt.definite => identity::misplaced_txt(context, ProbeName::Identity, Role::Handle, name).await,
+        None if txt.definite => match identity::misplaced_txt(context, ProbeName::Identity, Role::Handle, name).await {
+            // A record near by may be somebody's own, the parent's for one.
+            Some(did) if whose::claims(context, &did, name).await => Some(did),
+            _ => known,
+        },
         did => did,
     };
     if did.is_none() && txt.any && !answers_as_pds {
@@ -106,12 +119,15 @@ async fn look(context: &Arc<Context>, clients: &Clients, name: &str) {
     }
     let Some(did) = did else {
         // A handle without any record of its own may still be one of the PDS above it.
-        if first.is_none()
-            && txt.definite
-            && let Some((parent, answers, first)) = pds_above(context, name).await
+        if txt.definite
+            && !answers_as_pds
+            && let Some(above) = whose::pds_above(context, name, Said::Name(first.clone())).await
         {
             is_handle(context, name, None);
-            return pds(context, clients, &parent, 443, answers, Some(first)).await;
+            let rest = answers.finish();
+            let pds = pds(context, clients, &above.host, 443, above.answers, Some(above.first));
+            tokio::join!(rest, pds);
+            return;
         }
         return pds(context, clients, name, 443, answers, first).await;
     };
@@ -179,24 +195,6 @@ async fn behind(
     let rest = answers.finish();
     tokio::join!(document, rest, pds(context, clients, &home, 443, there, itself));
     true
-}
-
-/// The PDS one label up, if there is one and it offers handles like this name.
-async fn pds_above(context: &Arc<Context>, name: &str) -> Option<(String, Lines, Answer)> {
-    let (_, parent) = name.split_once('.')?;
-    if !parent.contains('.') || !context.resolver_answered.load(Ordering::Relaxed) {
-        return None;
-    }
-    let mut answers = lines(context, Place::target(parent, 443), None);
-    let first = first_working(&mut answers, |answer| answer.healthy).await?;
-    let domain = format!(".{parent}");
-    let offers = matches!(&first.described, Some((_, domains)) if domains.contains(&domain));
-    if !offers {
-        // What was begun is waited for, or it would count as cut short.
-        answers.finish().await;
-        return None;
-    }
-    Some((parent.to_owned(), answers, first))
 }
 
 /// The name turned out to be a handle: its host need not be a PDS.

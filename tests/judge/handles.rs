@@ -408,3 +408,39 @@ fn a_handle_whose_host_is_only_the_front_of_a_pds() {
         cause.settle
     );
 }
+
+/// The PDS behind a handle is down. What its proxy answers at the handle's own name is no finding of its own, and the DID
+/// that the network remembers is in the fix.
+#[test]
+fn a_handle_whose_pds_is_down() {
+    let down = |body: &mut pdsdoctor_probes::http_fact::HttpFact| answer(body, 502, BodyClass::Empty, "");
+    let world = healthy()
+        .without(is_about_accounts)
+        .without(|fact| matches!(&fact.body, FactBody::Par(body) if body.role == Role::Target))
+        .with(|world| {
+            world.run.target.input = t(ALICE);
+            world.run.target.kind = TargetKind::Handle;
+            world.run.target.handle = Some(t(ALICE));
+            let probe = ProbeName::Identity;
+            let mut txt = dns(Role::Handle, DnsPurpose::HandleTxt, &format!("_atproto.{ALICE}"), RecordType::Txt, &[]);
+            txt.outcome = DnsOutcome::NoData;
+            world.push(probe, 20, FactBody::Dns(txt));
+            world.line(Role::Target, ALICE, PDS_V4);
+            let url = format!("https://{ALICE}/.well-known/atproto-did");
+            let mut known = http(Role::Handle, HttpPurpose::AtprotoDid, &url, PDS_V4, None);
+            down(&mut known);
+            world.push(probe, 30, FactBody::Http(known));
+            let url = format!("https://{REF}/xrpc/com.atproto.identity.resolveHandle?handle={ALICE}");
+            let content = Content::ResolvedHandle { did: t(ALICE_DID) };
+            let body = http(Role::Reference, HttpPurpose::ResolveHandle, &url, REF_V4, Some(content));
+            world.push(probe, 30, FactBody::Http(body));
+        })
+        .http(Role::Target, HttpPurpose::DescribeServer, down)
+        .http(Role::Target, HttpPurpose::Health, down)
+        .http(Role::Target, HttpPurpose::ProtectedResource, down)
+        .http(Role::Target, HttpPurpose::AuthorizationServer, down);
+    let judged = world.finds(Code::ProxyUpstreamDown, Impact::Broken, Confidence::Confirmed);
+    assert_eq!(judged.diagnosis.causes.len(), 1, "{}", judged.show());
+    assert!(judged.diagnosis.causes[0].summary.contains(PDS), "{}", judged.show());
+    assert!(judged.says(Code::HandleUnverified), "it is a symptom: {}", judged.show());
+}

@@ -244,3 +244,22 @@ fn a_closed_network_gives_private_addresses_to_everything() {
     });
     world.is_well();
 }
+
+/// A question that was lost and, repeated, was answered is no failure, whatever it was about.
+#[test]
+fn what_a_repetition_cures_is_no_failure() {
+    let world = healthy().with(|world| {
+        let mut lost = Vec::new();
+        for fact in &mut world.run.facts {
+            let FactBody::Dns(body) = &mut fact.body else { continue };
+            let mut first = body.clone();
+            (first.outcome, first.records, first.detail) = (DnsOutcome::Timeout, Vec::new(), Some(t("no answer")));
+            body.attempt = 2;
+            lost.push((fact.probe, first));
+        }
+        for (probe, first) in lost {
+            world.push(probe, 2_500, FactBody::Dns(first));
+        }
+    });
+    world.is_well();
+}

@@ -46,6 +46,6 @@ pub use helper::helper;
 pub use local::{IMAGE_PORT, own_front, own_port};
 pub use namespace::Namespace;
 pub use position::{ECHO, echo, hops};
-pub use survey::{HostReason, InsideOptions, PdsProcess, Place, Survey, container_log, is_pds_host, survey};
+pub use survey::{HostReason, InsideOptions, PdsProcess, Place, Survey, Wanted, container_log, is_pds_host, survey};
 pub use upstreams::upstreams;
 pub use with_node::with_node;

@@ -2,6 +2,8 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
+use tokio::sync::watch;
+
 use super::{
     advertisement,
     claims::{self, Claim},
@@ -39,8 +41,24 @@ pub struct InsideOptions {
     pub destinations: Vec<IpAddr>,
     /// A file of settings that the PDS may have; `None`: where the official installer puts it.
     pub env_file: Option<PathBuf>,
-    /// The PDS's host name, where it is known before anything is looked at: of many PDSes that one is examined first.
+    /// The PDS's host name, as soon as it is known: of many PDSes that one is examined first.
+    pub wanted: Option<watch::Receiver<Wanted>>,
+}
+
+/// The PDS that is meant, which a handle or DID may have to be followed to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its host name, so far as is known.
     pub host: Option<String>,
+    /// Nothing more will become known.
+    pub complete: bool,
+}
+
+impl Wanted {
+    fn is(&self, candidate: &find::Candidate) -> bool {
+        let host = self.host.as_deref().map(|host| host.trim_end_matches('.'));
+        host.zip(candidate.hostname.as_deref()).is_some_and(|(host, name)| name.eq_ignore_ascii_case(host))
+    }
 }
 
 impl InsideOptions {
@@ -299,7 +317,8 @@ async fn processes(net: &Net, options: &InsideOptions, scan: &Scan) -> (Vec<PdsP
         return (of_pid(net, options, pid, FoundBy::Pid, "--pid", None).await.into_iter().collect(), Vec::new());
     }
     let mut examined = Vec::new();
-    let candidates = wanted_first(&scan.candidates, options.host.as_deref());
+    let wanted = wanted(options, &scan.candidates).await;
+    let candidates = wanted_first(&scan.candidates, &wanted);
     let (first, rest) = candidates.split_at(candidates.len().min(find::FOUND));
     if !rest.is_empty() {
         let pids: Vec<String> = rest.iter().take(8).map(|candidate| candidate.pid.to_string()).collect();
@@ -348,15 +367,25 @@ async fn made(options: &InsideOptions, scan: &Scan, examined: &[(PdsProcess, Net
     engine::named(&options.sockets(Engine::Docker)).await
 }
 
+/// How long it is waited for which of too many PDSes is meant: a handle leads there in a few round trips, more where its PDS
+/// is down, and half of [`SURVEY`] is left.
+const NAMED: Duration = Duration::from_secs(4);
+
+/// The PDS that is meant. It is waited for where more may be one than are examined.
+async fn wanted(options: &InsideOptions, candidates: &[find::Candidate]) -> Wanted {
+    let Some(mut wanted) = options.wanted.clone() else { return Wanted::default() };
+    if candidates.len() > find::FOUND {
+        let is_known = |wanted: &Wanted| wanted.complete || candidates.iter().any(|candidate| wanted.is(candidate));
+        // Too late, or nobody is left to say it: then what is known is all.
+        let _ = tokio::time::timeout(NAMED, wanted.wait_for(is_known)).await;
+    }
+    wanted.borrow().clone()
+}
+
 /// The candidates, those that have the target's host name before all others.
-fn wanted_first<'a>(candidates: &'a [find::Candidate], host: Option<&str>) -> Vec<&'a find::Candidate> {
-    let wanted = |candidate: &find::Candidate| {
-        host.is_some_and(|host| {
-            candidate.hostname.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(host.trim_end_matches('.')))
-        })
-    };
+fn wanted_first<'a>(candidates: &'a [find::Candidate], wanted: &Wanted) -> Vec<&'a find::Candidate> {
     let mut sorted: Vec<&find::Candidate> = candidates.iter().collect();
-    sorted.sort_by_key(|candidate| !wanted(candidate));
+    sorted.sort_by_key(|candidate| !wanted.is(candidate));
     sorted
 }
 

@@ -255,8 +255,30 @@ fn the_target_is_examined_however_many_pdses_are_older() {
         .map(|pid| candidate(pid, &format!("pds{pid}.example")))
         .chain([candidate(7, ""), candidate(8, "Target.example")])
         .collect();
-    let order = |host: Option<&str>| wanted_first(&all, host).iter().map(|it| it.pid).collect::<Vec<_>>();
+    let wanted = |host: Option<&str>| Wanted { host: host.map(str::to_owned), complete: false };
+    let order = |host: Option<&str>| wanted_first(&all, &wanted(host)).iter().map(|it| it.pid).collect::<Vec<_>>();
     assert_eq!(order(Some("target.example.")), [8, 1, 2, 3, 4, 5, 6, 7]);
     assert_eq!(order(Some("other.example")), [1, 2, 3, 4, 5, 6, 7, 8]);
     assert_eq!(order(None), [1, 2, 3, 4, 5, 6, 7, 8]);
+}
+
+/// A handle leads to its PDS only after a while; which of many is meant is then waited for, and of few it is not.
+#[tokio::test]
+async fn the_target_of_a_handle_is_waited_for_where_there_are_many() {
+    let candidate =
+        |pid: u32| find::Candidate { pid, because: "a test".to_owned(), hostname: Some(format!("pds{pid}.example")) };
+    let (tell, told) = watch::channel(Wanted { host: Some("alice.pds6.example".to_owned()), complete: false });
+    let options = InsideOptions { wanted: Some(told), ..InsideOptions::default() };
+    let few: Vec<_> = (1..=4).map(candidate).collect();
+    assert_eq!(super::wanted(&options, &few).await.host.as_deref(), Some("alice.pds6.example"));
+    let many: Vec<_> = (1..=6).map(candidate).collect();
+    let later = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        tell.send_replace(Wanted { host: Some("pds6.example".to_owned()), complete: false });
+    };
+    let (wanted, ()) = tokio::join!(super::wanted(&options, &many), later);
+    assert_eq!(wanted_first(&many, &wanted).first().map(|it| it.pid), Some(6));
+    // Nothing more will become known.
+    tell.send_replace(Wanted { host: Some("elsewhere.example".to_owned()), complete: true });
+    assert_eq!(super::wanted(&options, &many).await.host.as_deref(), Some("elsewhere.example"));
 }
