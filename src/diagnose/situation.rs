@@ -3,6 +3,7 @@
 //!
 //! What is not known is tried both ways. Where the readings differ, [`Story::works`] says nothing.
 
+pub mod elsewhere;
 mod paths;
 
 use std::{collections::BTreeSet, net::IpAddr};

@@ -8,7 +8,7 @@ use pdsdoctor_probes::{
     par_fact::ParArm,
 };
 
-use crate::{change::Judged, host::*, inside_paths, inside_v6, world::*};
+use crate::{change::Judged, host::*, inside_node, inside_paths, inside_v6, world::*};
 
 const HERE: Vantage = Vantage::Here;
 const ULA: &str = "fd4b:6f52:7c1e::2";
@@ -100,6 +100,65 @@ fn large_packets_that_the_machine_loses_too() {
     let cause = both.cause(Code::MtuContainerOverTunnel);
     assert_eq!(cause.scope.vantage.as_deref(), Some("here"), "{}", both.show());
     assert!(!steps(&both, Code::MtuContainerOverTunnel).contains("com.docker.network"), "{cause:?}");
+}
+
+const SAME: &str = "it is the same from this machine itself";
+
+#[test]
+fn what_node_gives_up_from_the_machine_too() {
+    // The machine is near, and its IPv6 works: what lies between is the container's.
+    let alone = inside_node::first_field_report().judge();
+    let cause = alone.cause(Code::NodeHe250ms);
+    assert_eq!(cause.scope.vantage.as_deref(), Some("container:pds"));
+    assert!(format!("{:?}", cause.contrast).contains("this machine: connects after"), "{cause:?}");
+    assert!(!alone.show().contains(SAME), "{}", alone.show());
+    // It is as far away, and has no IPv6 either.
+    let both = inside_node::first_field_report().far(&HERE, Family::V4, 312).without_v6(&HERE).judge();
+    let cause = both.cause(Code::NodeHe250ms);
+    assert_eq!(cause.scope.vantage.as_deref(), Some("here"), "{}", both.show());
+    assert!(format!("{cause:?}").contains(SAME), "{cause:?}");
+    // Nobody tried from the machine: nothing is said of it.
+    let untold = inside_node::first_field_report()
+        .without(|fact| fact.vantage == HERE && fact.probe == ProbeName::Egress)
+        .judge();
+    let cause = untold.cause(Code::NodeHe250ms);
+    assert_eq!(cause.scope.vantage.as_deref(), Some("container:pds"));
+    assert!(!format!("{cause:?}").contains("this machine: "), "{cause:?}");
+}
+
+#[test]
+fn first_packets_that_the_machine_loses_too() {
+    let alone = inside_node::lossy(2);
+    assert_eq!(alone.judge().cause(Code::NodeHeLostSyn).scope.vantage.as_deref(), Some("container:pds"));
+    let both = on_the_machine_too(&alone, &|body| matches!(body, FactBody::Connect(_) | FactBody::Tls(_))).judge();
+    assert_eq!(both.cause(Code::NodeHeLostSyn).scope.vantage.as_deref(), Some("here"), "{}", both.show());
+}
+
+#[test]
+fn a_resolver_that_fails_the_machine_too() {
+    let alone = inside_paths::resolver_fails(3);
+    let judged = alone.judge();
+    let cause = judged.cause(Code::DnsContainerResolverFlaky);
+    assert_eq!(cause.scope.vantage.as_deref(), Some("container:pds"));
+    assert!(cause.remedies[0].title.contains("container"), "{cause:?}");
+    let both = on_the_machine_too(&alone, &|body| matches!(body, FactBody::Dns(_))).judge();
+    let cause = both.cause(Code::DnsContainerResolverFlaky);
+    assert_eq!(cause.scope.vantage.as_deref(), Some("here"), "{}", both.show());
+    assert!(cause.remedies[0].title.contains("this machine"), "{cause:?}");
+    assert!(cause.confidence < Confidence::Confirmed, "{cause:?}");
+}
+
+#[test]
+fn a_name_that_the_machine_does_not_get_either() {
+    let alone = inside_paths::one_name(DnsOutcome::NxDomain);
+    let judged = alone.judge();
+    let cause = judged.cause(Code::DnsContainerResolverFlaky);
+    assert_eq!(cause.scope.vantage.as_deref(), Some("container:pds"));
+    assert!(format!("{:?}", cause.contrast).contains("this machine, of"), "{cause:?}");
+    let both = on_the_machine_too(&alone, &|body| matches!(body, FactBody::Dns(_))).judge();
+    let cause = both.cause(Code::DnsContainerResolverFlaky);
+    assert_eq!(cause.scope.vantage.as_deref(), Some("here"), "{}", both.show());
+    assert!(cause.remedies[0].title.contains("this machine"), "{cause:?}");
 }
 
 /// The container's handshakes end so.

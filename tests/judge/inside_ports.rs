@@ -57,6 +57,9 @@ fn the_proxy_asks_at_another_port() {
         assert!(cause.symptoms.iter().any(|it| it.code == Code::ProxyUpstreamDown), "{cause:?}");
         assert!(cause.summary.contains(&format!("localhost:{port}")), "{}", cause.summary);
         assert!(cause.remedies[0].title.contains("2583"), "{cause:?}");
+        // The file that was read, and the program that read it.
+        let lines = cause.remedies[0].lines().concat();
+        assert!(lines.contains("/etc/caddy/Caddyfile") && !lines.contains("nginx"), "{lines}");
     }
     // Nobody looked at what the proxy asks: no more than a guess.
     let judged = wrong_port(None).judge();

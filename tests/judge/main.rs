@@ -12,6 +12,7 @@ mod handles;
 mod host;
 mod host_change;
 mod inside_blame;
+mod inside_keeper;
 mod inside_names;
 mod inside_node;
 mod inside_node_proof;

@@ -186,6 +186,17 @@ fn uncommented(line: &str) -> Option<&str> {
 
 /// An entry, unless it is one that every machine has for itself. Names without a dot are those of
 /// machines, which is nobody's business: no PDS and no service of one is called so.
+/// What the hosts file in the tree of `root` has for one name, be it `localhost` or one without a dot.
+pub(super) fn listed(root: &Root, name: &str) -> Vec<IpAddr> {
+    let text = root.text("/etc/hosts", read::SMALL).unwrap_or_default();
+    let of_it = |line: &str| {
+        let mut words = uncommented(line)?.split_whitespace();
+        let addr: IpAddr = words.next()?.parse().ok()?;
+        words.any(|word| word.eq_ignore_ascii_case(name)).then_some(addr)
+    };
+    text.lines().filter_map(of_it).take(ENTRIES).collect()
+}
+
 fn hosts_entry(line: &str) -> Option<HostsEntry> {
     let mut words = uncommented(line)?.split_whitespace();
     let addr: IpAddr = words.next()?.parse().ok()?;

@@ -95,11 +95,12 @@ async fn addresses(
     if let Ok(addr) = name.parse() {
         return vec![addr];
     }
-    if name == "localhost" {
-        return vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-    }
     if let Some(known) = hosts.get(name) {
         return known.clone();
+    }
+    // RFC 6761, section 6.3: never asked of a name server.
+    if name == "localhost" {
+        return vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
     }
     let Some(server) = servers.first() else { return Vec::new() };
     let question = Question {
@@ -153,12 +154,9 @@ fn examine(pid: u32) -> Option<Examined> {
     let Written { files, upstreams, unreadable } = upstream_files::read(&root, &program, &argv, folder);
     let names = name_files::read(&root);
     let servers = names.nameservers.iter().filter_map(|server| Some(SocketAddr::new(server.parse().ok()?, 53)));
-    let mut hosts: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
-    for entry in &names.hosts {
-        for name in &entry.names {
-            hosts.entry(name.to_string()).or_default().push(entry.addr);
-        }
-    }
+    let named = upstreams.iter().map(|upstream| upstream.host.to_string());
+    let hosts = named.map(|name| (name.clone(), name_files::listed(&root, &name)));
+    let hosts: BTreeMap<String, Vec<IpAddr>> = hosts.filter(|(_, addrs)| !addrs.is_empty()).collect();
     let text = |list: Vec<String>| list.iter().map(|text| Text::limited(text, 200)).collect::<Vec<_>>();
     let upstreams: Vec<Upstream> = upstreams;
     let fact = ProxyFact { pid, program, files: text(files), upstreams, unreadable: text(unreadable) };

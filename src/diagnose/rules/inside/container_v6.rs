@@ -10,7 +10,7 @@ use pdsdoctor_probes::{
 use super::{
     super::{Found, Rule},
     hole::{Tried, cap_ms, tried},
-    remedies,
+    networks,
     uplink::without_way_out,
 };
 use crate::diagnose::{
@@ -67,17 +67,14 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
             format!("this machine: connected in {} ms", works.took()),
         );
         if let Some(network) = network {
-            cause = cause
-                .saw(format!("the Docker network {} has IPv6 switched off", network.body.name))
-                .because([network.id()]);
+            cause =
+                cause.saw(format!("its network {} has IPv6 switched off", network.body.name)).because([network.id()]);
         }
         found.cause(
             cause
-                .saw(
-                    "what helps the machine's own IPv6 (accept_ra, say) does not reach a container on a bridge network",
-                )
-                .remedy(remedies::host_network(evidence))
-                .remedy(remedies::network_with_v6(evidence, "Or give the PDS's network IPv6")),
+                .saw("what helps the machine's own IPv6 (accept_ra, say) does not reach a network of the PDS's own")
+                .remedy(networks::host_network(evidence))
+                .remedy(networks::network_with_v6(evidence, "Or give the PDS's network IPv6")),
         );
         return;
     }

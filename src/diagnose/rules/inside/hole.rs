@@ -1,5 +1,7 @@
 //! IPv6 that looks right where the PDS is, and swallows packets.
 
+use std::net::IpAddr;
+
 use pdsdoctor_probes::{
     fact::{ConnectFact, FactId, FailureKind, Family, Role, Vantage},
     host_fact::{Range, SourceFact},
@@ -8,8 +10,10 @@ use pdsdoctor_probes::{
 
 use super::{
     super::{Found, Rule, list},
+    keeper::Keeper,
+    networks,
     node_words::Service,
-    remedies::{self, COMPOSE_ANEW, Key, daemon_setting, docker},
+    remedies::{self, Key, daemon_setting, docker},
 };
 use crate::diagnose::{
     Bounds, Cause, Code, Confidence, Impact, Remedy, Scope,
@@ -19,7 +23,7 @@ use crate::diagnose::{
     outermost::{Blame, outermost},
     par_stage::{FetchFailure, Stage},
     situation,
-    step::{InterfaceName, command, compose, prose, quoted, run, say, told, write, write_all},
+    step::{InterfaceName, command, prose, quoted, run, say, told, write},
 };
 
 pub(in super::super) const RULE: Rule = Rule { codes: &[Code::V6UlaIntoHole, Code::V6BlackholeEgress], judge };
@@ -220,7 +224,7 @@ fn hole(evidence: &Evidence<'_>, hole: &Hole<'_, '_>) -> Cause {
     let local = *place != Vantage::Here;
     // What Docker translates leaves by the machine's own IPv6, which must be there.
     let helps = private && !(local && blame.is_machine());
-    for remedy in remedies(evidence, helps, local, interface) {
+    for remedy in remedies(evidence, helps, local, interface, way.body.source) {
         cause = cause.remedy(remedy);
     }
     if impact == Impact::Broken {
@@ -298,31 +302,31 @@ pub(super) fn cap_ms(evidence: &Evidence<'_>) -> Option<u64> {
     options.auto_select.unwrap_or(release.auto_selects()).then(|| options.timer_ms(release))
 }
 
-fn remedies(evidence: &Evidence<'_>, private: bool, in_container: bool, interface: &str) -> Vec<Remedy> {
+fn remedies(
+    evidence: &Evidence<'_>,
+    private: bool,
+    in_container: bool,
+    interface: &str,
+    source: Option<IpAddr>,
+) -> Vec<Remedy> {
     let verify = remedies::verify(evidence);
     if in_container {
         let mut list = Vec::new();
         if private {
-            list.push(translate(evidence));
+            list.push(match Keeper::of(evidence) {
+                Keeper::Machine | Keeper::Docker => translate(evidence),
+                _ => networks::translate(evidence, source),
+            });
         }
-        list.push(
-            Remedy::new(
-                if private {
-                    "Or take IPv6 away from the PDS's network: IPv4 then works without a wait"
-                } else {
-                    "Take IPv6 away from the PDS's network: IPv4 then works without a wait"
-                },
-                [
-                    write_all(["networks:", "  default:", "    enable_ipv6: false"])
-                        .at("in compose.yaml, for the network that the PDS is in"),
-                    compose(COMPOSE_ANEW),
-                ],
-                verify,
-            )
-            .disruptive()
-            .undo(say("remove the line"))
-            .undo(run(COMPOSE_ANEW)),
-        );
+        list.push(networks::without_v6(
+            evidence,
+            if private {
+                "Or take IPv6 away from the PDS's network: IPv4 then works without a wait"
+            } else {
+                "Take IPv6 away from the PDS's network: IPv4 then works without a wait"
+            },
+            interface,
+        ));
         return list;
     }
     if private {

@@ -8,7 +8,8 @@ use pdsdoctor_probes::{
 
 use super::{
     super::{Found, Rule},
-    remedies::{self, COMPOSE_ANEW, daemon_setting},
+    networks,
+    remedies::{COMPOSE_ANEW, daemon_setting},
 };
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy, Scope,
@@ -107,7 +108,7 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     .disruptive()
     .undo(say("put ports: and networks: back"))
     .undo(run(COMPOSE_ANEW));
-    cause = cause.remedy(whole).remedy(remedies::network_with_v6(
+    cause = cause.remedy(whole).remedy(networks::network_with_v6(
         evidence,
         "Or give that container's network IPv6, so that no proxy is needed",
     ));

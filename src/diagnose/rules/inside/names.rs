@@ -13,6 +13,7 @@ use crate::diagnose::{
     inside::place_words,
     net_kinds::{AddressKind, address_kind},
     outermost::outermost,
+    rules::inside::way_out::SAME_FROM_HERE,
     rules::{Found, Rule, list},
     step::{HostName, Settle, command, prose, run, say, word, write},
 };
@@ -236,6 +237,19 @@ fn flaky(evidence: &Evidence<'_>, place: &Vantage) -> Option<Cause> {
         .collect();
     let steady = others.len() >= SERIES && others.iter().all(|seen| answered(seen.body));
     let confidence = if steady && !silent { Confidence::Confirmed } else { Confidence::Likely };
+    // The same series, as this machine asks it.
+    let here: Vec<_> = evidence.inside().questions().filter(|seen| seen.fact.vantage == Vantage::Here).collect();
+    let here_too: Vec<FactId> = here
+        .iter()
+        .filter(|seen| *place != Vantage::Here && seen.body.name.as_str() == name)
+        .map(subject)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .map(|of| self::series(&here, of))
+        .filter(|series| series.asked >= SERIES && series.failed.len() >= FAILURES)
+        .flat_map(|series| series.failed.into_iter().map(|(id, _)| id))
+        .collect();
+    let at = if here_too.is_empty() { place.clone() } else { Vantage::Here };
     let summary = format!(
         "The PDS's resolver {server} fails now and then: {} of {} questions about {name} got no answer.",
         worst.failed.len(),
@@ -244,9 +258,12 @@ fn flaky(evidence: &Evidence<'_>, place: &Vantage) -> Option<Cause> {
     let fails_now = super::fetched(evidence, name) == Some(false);
     let impact = if fails_now { Impact::Broken } else { Impact::Degraded };
     let mut cause = Cause::new(Code::DnsContainerResolverFlaky, impact, confidence, summary)
-        .scope(Scope::at(place))
+        .scope(Scope::at(&at))
         .saw(format!("the failures: {}", list(&how)))
         .because(worst.failed.iter().map(|(id, _)| id.clone()));
+    if !here_too.is_empty() {
+        cause = cause.saw(SAME_FROM_HERE).because(here_too);
+    }
     cause = match others.first().filter(|_| steady) {
         Some(seen) => cause.because(others.iter().map(Seen::id)).contrast(
             format!("the same question about {name}, several times"),
@@ -272,7 +289,7 @@ fn flaky(evidence: &Evidence<'_>, place: &Vantage) -> Option<Cause> {
                 .then(", and the same at another resolver")
         });
     }
-    Some(cause.remedy(another_resolver(evidence, "that answers every time", place)))
+    Some(cause.remedy(another_resolver(evidence, "that answers every time", &at)))
 }
 
 /// The PDS's servers fail for an application's name, or deny it, and know others; the reference knows it.
@@ -293,15 +310,28 @@ fn one_name(evidence: &Evidence<'_>, place: &Vantage, host: &str) -> Option<Caus
     // Silence about one name, where questions about others get lost as well, may be the path's.
     let silent = |seen: &Seen<'_, DnsFact>| seen.body.outcome == DnsOutcome::Timeout;
     let lossy = of_host.iter().all(silent) && others.iter().any(silent);
+    let again = evidence.inside().questions().filter(|seen| seen.body.name.as_str() == host);
+    let blame = outermost(place, again, |body| body.outcome == DnsOutcome::Answer);
+    let at = blame.at(place);
     let confidence = if lossy { Confidence::Likely } else { Confidence::Confirmed };
     let summary = format!(
         "The PDS's resolver {} {host}, so logins to it fail; it knows {}.",
         if denied { "denies that there is" } else { "fails for" },
         known.body.name
     );
+    let cause = Cause::new(Code::DnsContainerResolverFlaky, Impact::Broken, confidence, summary)
+        .scope(Scope { host: Some(host.to_owned()), ..Scope::at(&at) });
+    let cause = match blame.works_here() {
+        Some(works) => cause.because([works.id()]).contrast(
+            format!("the addresses of {host}, asked from two places"),
+            format!("{}, of {}: {}", place_words(place), list(&servers), list(&how)),
+            format!("this machine, of {}: {}", works.body.server.ip(), list(works.body.addresses())),
+        ),
+        None if at != *place => cause.saw(SAME_FROM_HERE).because(blame.alike().iter().cloned()),
+        None => cause,
+    };
     Some(
-        Cause::new(Code::DnsContainerResolverFlaky, Impact::Broken, confidence, summary)
-            .scope(Scope { vantage: Some(place.clone().into()), ..Scope::host(host) })
+        cause
             .saw(if denied {
                 "a resolver that filters (an ad blocker, parental control, a company's) denies what it does not like"
             } else {
@@ -319,7 +349,7 @@ fn one_name(evidence: &Evidence<'_>, place: &Vantage, host: &str) -> Option<Caus
                 format!("{}: could not be fetched", evidence.name()),
                 format!("{}: fetched", evidence.reference().unwrap_or("the reference")),
             )
-            .remedy(another_resolver(evidence, "that knows every name", place)),
+            .remedy(another_resolver(evidence, "that knows every name", &at)),
     )
 }
 

@@ -4,11 +4,12 @@
 
 use std::{cmp::Reverse, net::IpAddr};
 
-use pdsdoctor_probes::fact::{ConnectFact, Family, Role};
+use pdsdoctor_probes::fact::{ConnectFact, Family, Role, Vantage};
 
 use super::{
     node_proof::Experiment,
     node_words::{Fare, remedies},
+    way_out::SAME_FROM_HERE,
 };
 use crate::diagnose::{
     Bounds, Cause, Code, Confidence, Impact, Scope,
@@ -17,6 +18,7 @@ use crate::diagnose::{
     inside::{Fate, fate},
     node_model::{AttemptEnd, Path, Prediction, Remedy, ResultOrder},
     rules::{Found, Rule, list},
+    situation::elsewhere::{FromHere, from_here},
     situation::{self, Measured, NEAR_MS, Observed, Reading, Story, outcome_words},
     step::Settle,
 };
@@ -116,6 +118,73 @@ enum Mechanism {
     },
 }
 
+/// So many connections that all came about at once are a way that loses nothing.
+const A_HABIT: usize = 3;
+
+/// Whose fault it is.
+enum Blame {
+    /// Nobody tried it from the machine around the PDS's network, or there is none.
+    Untold,
+    /// From the machine Node would fare no better.
+    Machine(FromHere),
+    /// It would from the machine.
+    Place(FromHere),
+}
+
+/// The same from the machine around the PDS's network.
+fn blame(evidence: &Evidence<'_>, story: &Story<'_>, mechanism: &Mechanism) -> Blame {
+    let Some(here) = from_here(evidence, story) else { return Blame::Untold };
+    let reading = Reading { situation: here.situation.clone(), ..story.first().clone() };
+    let fails = match mechanism {
+        Mechanism::LostSyn { lossy } => here.measured.iter().any(|it| it.ip == *lossy && it.lost > 0),
+        Mechanism::Near { .. } => !reading.slower(NEAR_MS).works(),
+        Mechanism::Cap { .. } | Mechanism::FirstOnly { .. } => !reading.in_situation(&here.situation).works(),
+        // What was measured does not say why.
+        Mechanism::Unforeseen => return Blame::Untold,
+    };
+    // A way that loses a packet now and then may have lost none of a few.
+    let few = |lossy: IpAddr| here.measured.iter().any(|it| it.ip == lossy && it.times.len() < A_HABIT);
+    match mechanism {
+        _ if fails => Blame::Machine(here),
+        Mechanism::LostSyn { lossy } if few(*lossy) => Blame::Untold,
+        _ => Blame::Place(here),
+    }
+}
+
+impl Blame {
+    /// Where the fault is.
+    fn at(&self, story: &Story<'_>) -> Vantage {
+        if matches!(self, Self::Machine(_)) { Vantage::Here } else { story.at.clone() }
+    }
+
+    /// Said of the cause.
+    fn beside(self, cause: Cause, story: &Story<'_>, mechanism: &Mechanism) -> Cause {
+        match self {
+            Self::Untold => cause,
+            Self::Machine(here) => cause.saw(SAME_FROM_HERE).because(here.because),
+            Self::Place(here) => {
+                let (what, there, from_here) = match mechanism {
+                    Mechanism::LostSyn { lossy } => {
+                        let here = here.measured.iter().find(|it| it.ip == *lossy).map(Measured::words);
+                        (format!("connections to {lossy}, from two places"), "first packets get lost".to_owned(), here)
+                    }
+                    _ => {
+                        let now = story.first().in_situation(&here.situation);
+                        let there = outcome_words(&story.first().now);
+                        (format!("Node and {}, from two places", story.host), there, Some(outcome_words(&now)))
+                    }
+                };
+                let Some(from_here) = from_here else { return cause };
+                cause.because(here.because).contrast(
+                    what,
+                    format!("{}: {there}", story.place()),
+                    format!("this machine: {from_here}"),
+                )
+            }
+        }
+    }
+}
+
 /// The rest stays silent, as does IPv6 to every other host: that is a hole where the PDS is, and a cause of its own.
 fn is_hole(evidence: &Evidence<'_>, story: &Story<'_>, reading: &Reading) -> bool {
     let last = reading.now.attempts.last();
@@ -178,7 +247,8 @@ fn cause(evidence: &Evidence<'_>, story: &Story<'_>, mechanism: &Mechanism, seen
         Mechanism::Cap { .. } | Mechanism::FirstOnly { .. } | Mechanism::Unforeseen => reading.now.clone(),
     };
     let (impact, confidence) = weigh(story, mechanism, &would, seen);
-    let scope = Scope { vantage: Some(story.place_name()), ..Scope::host(&story.host) };
+    let blame = blame(evidence, story, mechanism);
+    let scope = Scope { host: Some(story.host.clone()), ..Scope::at(&blame.at(story)) };
     let mut cause = Cause::new(code, impact, confidence, summary(story, mechanism, reading, impact))
         .scope(scope)
         .because(story.because.clone());
@@ -203,6 +273,7 @@ fn cause(evidence: &Evidence<'_>, story: &Story<'_>, mechanism: &Mechanism, seen
         }
     }
     cause = contrast(cause, story, mechanism, reading, &would);
+    cause = blame.beside(cause, story, mechanism);
     cause = beside(cause, &would, seen.observed.as_ref(), &story.place());
     cause = seen.experiment.beside(cause, !would.works());
     if let Some(hidden) = &seen.hidden {

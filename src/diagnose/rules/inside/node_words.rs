@@ -240,6 +240,24 @@ impl<'a> Service<'a> {
             .undo(say("take the line out"))
             .undo(run("sudo docker compose up -d --force-recreate"));
         }
+        // Another network than the machine's: what the machine has is nothing to it.
+        if self.process.own_network == Some(true) {
+            let set = |to: &'static str| {
+                let enter = command!["sudo nsenter -t", self.process.pid, "-n sysctl -w", to];
+                run(enter)
+            };
+            return Remedy::new(
+                title,
+                [
+                    set("net.ipv6.conf.all.disable_ipv6=1"),
+                    say("and the same where its network is made, or it is gone at the next start"),
+                ],
+                verify.clone(),
+            )
+            .disruptive()
+            .undo(set("net.ipv6.conf.all.disable_ipv6=0"))
+            .undo(say("then set that network up anew"));
+        }
         Remedy::new(
             title,
             [

@@ -8,14 +8,14 @@ use pdsdoctor_probes::{
     tls_fact::TlsFact,
 };
 
-use super::way_out::handshakes;
+use super::{keeper::Keeper, way_out::handshakes};
 use crate::diagnose::{
     Bounds, Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Seen},
     inside::place_words,
     outermost::outermost,
     rules::{Found, Rule, list},
-    step::{Settle, command, entry, prose, run, say, write},
+    step::{InterfaceName, Settle, command, entry, prose, run, say, write},
 };
 
 pub(in crate::diagnose) const RULE: Rule = Rule { codes: &[Code::MtuContainerOverTunnel], judge };
@@ -120,7 +120,8 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
         cause = cause.settle(Settle::run("ping -c3 -M do -s 1372 1.1.1.1").then(", and then less, until it answers"));
     }
     let mtu = sizes.filter(|_| larger).map_or(TUNNEL_MTU, |(_, outer)| outer);
-    for remedy in remedies(evidence, mtu, at == Vantage::Here) {
+    let interface = uplink(&place).map(|seen| seen.body.name.as_str());
+    for remedy in remedies(evidence, mtu, at == Vantage::Here, interface) {
         cause = cause.remedy(remedy);
     }
     found.cause(cause);
@@ -137,7 +138,7 @@ pub(super) fn hangs(seen: &Seen<'_, TlsFact>) -> bool {
     failure.is_some_and(|failure| matches!(failure.kind, FailureKind::Timeout | FailureKind::TooSlow))
 }
 
-fn remedies(evidence: &Evidence<'_>, mtu: u32, is_machine: bool) -> Vec<Remedy> {
+fn remedies(evidence: &Evidence<'_>, mtu: u32, is_machine: bool, interface: Option<&str>) -> Vec<Remedy> {
     // What leaves the machine passes POSTROUTING, whoever sends it (iptables-extensions(8), TCPMSS).
     let chain = if is_machine { "POSTROUTING" } else { "FORWARD" };
     // Headers of IPv4 and TCP take 40 bytes.
@@ -154,6 +155,18 @@ fn remedies(evidence: &Evidence<'_>, mtu: u32, is_machine: bool) -> Vec<Remedy> 
     .undo(rule("-D"));
     if is_machine {
         return vec![clamp];
+    }
+    if let (Keeper::Namespace(pid), Some(interface)) = (Keeper::of(evidence), interface) {
+        let set = |mtu: u32| {
+            run(command!["sudo nsenter -t", pid, "-n ip link set", InterfaceName::new(interface), "mtu", mtu])
+        };
+        let network = Remedy::new(
+            prose!["Give the PDS's network packets of at most ", mtu, " bytes"],
+            [set(mtu), say("and the same where the namespace is made, or it is gone at its next start")],
+            evidence.verify(),
+        )
+        .undo(say("set the old size again"));
+        return vec![network, clamp];
     }
     let network = Remedy::new(
         prose!["Give the container's network packets of at most ", mtu, " bytes"],

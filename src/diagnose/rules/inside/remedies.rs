@@ -6,15 +6,15 @@ use pdsdoctor_probes::{
     process_fact::{Engine, EngineFact},
 };
 
-use super::uplink::{Uplink, without_way_out};
+use super::{
+    keeper::Keeper,
+    uplink::{Uplink, without_way_out},
+};
 use crate::diagnose::{
     Remedy,
     evidence::Evidence,
     inside::place_words,
-    step::{
-        Command, InterfaceName, Line, NetworkFile, Word, command, compose, entry, prose, quoted, run, say, word, write,
-        write_all,
-    },
+    step::{Command, InterfaceName, Line, NetworkFile, Word, command, entry, prose, quoted, run, say, word, write},
 };
 
 /// The command that measures again, with the right to listen for routers and to look into containers.
@@ -147,8 +147,9 @@ pub(super) fn out_of_reach(evidence: &Evidence<'_>) -> Option<String> {
     }
     without_way_out(inside, &place)?;
     Some(format!(
-        "{} has a network of its own without IPv6: this machine's accept_ra does not reach it (network_mode: host would)",
-        place_words(&place)
+        "{} has a network of its own without IPv6: this machine's accept_ra does not reach it{}",
+        place_words(&place),
+        if Keeper::of(evidence) == Keeper::Docker { " (network_mode: host would)" } else { "" }
     ))
 }
 
@@ -168,40 +169,10 @@ pub(super) fn daemon_setting<'a>(engine: &'a EngineFact, key: &str) -> Option<&'
 /// (docs.docker.com, "Engine 27.0 release notes": `ip6tables` is on by default).
 pub(super) const TRANSLATES: u32 = 27;
 
+/// The Docker here is one that does.
+pub(super) fn modern_docker(evidence: &Evidence<'_>) -> bool {
+    docker(evidence).and_then(|(_, major)| major).is_none_or(|major| major >= TRANSLATES)
+}
+
 /// Makes the containers and their networks anew.
 pub(super) const COMPOSE_ANEW: &str = "sudo docker compose down && sudo docker compose up -d";
-
-/// Give the container's network IPv6 that reaches the internet.
-pub(super) fn network_with_v6(evidence: &Evidence<'_>, title: &'static str) -> Remedy {
-    let modern = docker(evidence).and_then(|(_, major)| major).is_none_or(|major| major >= TRANSLATES);
-    let mut steps = Vec::new();
-    if !modern {
-        steps.push(write("\"experimental\": true, \"ip6tables\": true").at("in /etc/docker/daemon.json"));
-        steps.push(run("sudo systemctl restart docker"));
-    }
-    let place = "in compose.yaml, for the network that the PDS is in (\"default\" unless it names another)";
-    let mut lines = vec!["networks:", "  default:", "    enable_ipv6: true"];
-    if !modern {
-        lines.push("    ipam: { config: [ { subnet: \"fd00:9d5:1::/64\" } ] }");
-    }
-    steps.push(write_all(lines).at(place));
-    steps.push(compose(COMPOSE_ANEW));
-    Remedy::new(title, steps, verify(evidence)).disruptive().undo(say("remove enable_ipv6")).undo(run(COMPOSE_ANEW))
-}
-
-/// Take the container's network away.
-pub(super) fn host_network(evidence: &Evidence<'_>) -> Remedy {
-    Remedy::new(
-        "Let the PDS use the machine's own network, as the official compose file does",
-        [
-            write("    network_mode: host")
-                .at("in compose.yaml, under the PDS's service, instead of its ports and networks"),
-            say("the proxy then finds the PDS at 127.0.0.1, on the port that PDS_PORT names"),
-            compose(COMPOSE_ANEW),
-        ],
-        verify(evidence),
-    )
-    .disruptive()
-    .undo(say("put ports: and networks: back"))
-    .undo(run(COMPOSE_ANEW))
-}

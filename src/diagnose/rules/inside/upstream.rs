@@ -9,13 +9,16 @@ use pdsdoctor_probes::{
     process_fact::{Listener, ProxyFact, Upstream},
 };
 
-use super::answers::{at_port, gateway};
+use super::{
+    answers::{at_port, gateway},
+    keeper::Keeper,
+};
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy,
     evidence::{Evidence, Seen},
     inside::{Fate, fate, place_words},
     rules::list,
-    step::{Prose, compose, entry, prose, run, say, told, write},
+    step::{Prose, Settle, command, compose, entry, prose, quoted, run, say, told, write},
 };
 
 /// What came of it.
@@ -137,9 +140,14 @@ fn cause(evidence: &Evidence<'_>, proxy: Seen<'_, ProxyFact>, asked: &[Asked<'_>
             format!("{}: {}", first.words(), list(asked.iter().map(Asked::how))),
             format!("{where_}: the PDS answers"),
         ),
+        // Asked from here, it was stopped in the same way.
+        None if code == Code::FwProxyToPds => {
+            let rule = Settle::run("sudo nft list ruleset | grep -iE 'drop|reject'");
+            cause.settle(rule.then(prose![": is there a rule that catches port ", port, "?"]))
+        }
         None => cause.settle("_health, asked where the PDS runs, at its own port"),
     };
-    Some(with_remedies(cause, evidence, code, port, first))
+    Some(with_remedies(cause, evidence, code, port, first, proxy.body))
 }
 
 fn at(addr: IpAddr, port: u16) -> String {
@@ -173,7 +181,14 @@ fn is_elsewhere(asked: &Asked<'_>, listening: &[&Listener], place: &Vantage) -> 
         && asked.tries.iter().all(|seen| refused(seen) && seen.body.addr.is_some_and(|addr| another || !takes(addr)))
 }
 
-fn with_remedies(cause: Cause, evidence: &Evidence<'_>, code: Code, port: u16, first: &Asked<'_>) -> Cause {
+fn with_remedies(
+    cause: Cause,
+    evidence: &Evidence<'_>,
+    code: Code,
+    port: u16,
+    first: &Asked<'_>,
+    proxy: &ProxyFact,
+) -> Cause {
     let verify = evidence.verify();
     let point = |title: Prose, to: Option<IpAddr>| {
         let (caddy, nginx) = match to {
@@ -187,16 +202,22 @@ fn with_remedies(cause: Cause, evidence: &Evidence<'_>, code: Code, port: u16, f
                 (entry!["reverse_proxy http://localhost:", port], entry!["proxy_pass http://localhost:", port, ";"])
             }
         };
-        Remedy::new(
-            title,
-            [
-                write(caddy).at("Caddyfile"),
+        // Which of several that it reads has the line is not known.
+        let at = match proxy.files.as_slice() {
+            [] => None,
+            [file] => Some(prose!["in ", quoted(file)]),
+            files => Some(prose!["in ", quoted(&list(files.iter().take(3))), ", whichever has it"]),
+        };
+        let steps = if proxy.program.as_str() == "nginx" {
+            vec![write(nginx).at(at.unwrap_or_else(|| "nginx".into())), run("sudo nginx -t && sudo nginx -s reload")]
+        } else {
+            vec![
+                write(caddy).at(at.unwrap_or_else(|| "Caddyfile".into())),
+                run("sudo systemctl reload caddy").note("Caddy as a service"),
                 run("sudo docker restart caddy").note("Caddy of the official install"),
-                write(nginx).at("nginx"),
-                run("sudo nginx -s reload").note("nginx"),
-            ],
-            verify.clone(),
-        )
+            ]
+        };
+        Remedy::new(title, steps, verify.clone())
     };
     match code {
         Code::Port2583Vs3000 => {
@@ -217,6 +238,18 @@ fn with_remedies(cause: Cause, evidence: &Evidence<'_>, code: Code, port: u16, f
                 let to = at(addr, port);
                 let title = prose!["Let the proxy ask at ", told(&to), ", where the PDS listens"];
                 cause.remedy(point(title, Some(addr)))
+            }
+            None if !matches!(Keeper::of(evidence), Keeper::Machine | Keeper::Docker) => {
+                let title =
+                    prose!["Let the proxy ask where the PDS is: in ", told(&place_words(&evidence.inside().place()))];
+                let see = match Keeper::of(evidence) {
+                    Keeper::Namespace(pid) => run(command!["sudo nsenter -t", pid, "-n ip -br address"])
+                        .note("the addresses that it has there"),
+                    _ => say("or publish its port at 127.0.0.1 of this machine"),
+                };
+                let mut remedy = point(title, None);
+                remedy.steps.insert(0, see);
+                cause.remedy(remedy)
             }
             None => cause.remedy(
                 Remedy::new(

@@ -8,7 +8,7 @@ use pdsdoctor_probes::{
     tls_fact::TlsFact,
 };
 
-use super::fetched;
+use super::{fetched, keeper::Keeper};
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::{Evidence, Seen, host_of},
@@ -87,8 +87,20 @@ fn is_unreachable(seen: &Seen<'_, ConnectFact>) -> bool {
     seen.body.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::HostUnreachable)
 }
 
-/// What to do where the container has no route at all.
+/// What to do where the PDS's network has no route at all.
 fn lead_out(evidence: &Evidence<'_>) -> Remedy {
+    if let Keeper::Namespace(pid) = Keeper::of(evidence) {
+        return Remedy::new(
+            "Give the PDS's network namespace a way out",
+            [
+                run(command!["sudo nsenter -t", pid, "-n ip route show default"]).note("must name a router"),
+                say("where the namespace is made: a default route to this machine's end, and masquerading of what comes from there"),
+            ],
+            evidence.verify(),
+        )
+        .disruptive()
+        .undo(say("take the route out again"));
+    }
     Remedy::new(
         "Give the PDS's container a network that leads out",
         [
@@ -106,10 +118,15 @@ fn lead_out(evidence: &Evidence<'_>) -> Remedy {
 pub(super) fn let_out(evidence: &Evidence<'_>, host: Option<&str>, at: &Vantage) -> Remedy {
     let confined = *at != Vantage::Here;
     let mut steps = vec![run("sudo nft list ruleset | grep -iE 'drop|reject'").note("find the rule")];
-    if confined {
+    let docker = confined && Keeper::of(evidence) == Keeper::Docker;
+    if docker {
         steps.push(run("sudo iptables -L DOCKER-USER -nv").note("rules of one's own before Docker's"));
     }
-    let chain = if confined { "DOCKER-USER" } else { "OUTPUT" };
+    let chain = match (confined, docker) {
+        (true, true) => "DOCKER-USER",
+        (true, false) => "FORWARD",
+        _ => "OUTPUT",
+    };
     let rule = |what: &'static str| match host {
         Some(host) => {
             run(command!["sudo iptables", what, chain, "-d", HostName::new(host), "-p tcp --dport 443 -j ACCEPT"])
