@@ -447,6 +447,9 @@ pub struct NodeFetchFact {
     /// The errors of the single attempts behind it: code and address.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub inner: Vec<Text>,
+    /// What `getaddrinfo` gives there for the host, by Node's own `dns.lookup`.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub addresses: Vec<IpAddr>,
     /// Why Node itself did not come so far.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub failure: Option<Text>,

@@ -23,6 +23,7 @@ pub(crate) fn asked(world: World, arm: NodeArm, answer: Result<u64, (&str, u64)>
         ms: Some(answer.unwrap_or_else(|(_, ms)| ms)),
         code: answer.err().map(|(code, _)| t(code)),
         inner: answer.err().map(|(code, _)| t(&format!("{code} {APP_V4}"))).into_iter().collect(),
+        addresses: Vec::new(),
         failure: None,
     };
     world.with(|world| world.inside(&container(), ProbeName::WithNode, FactBody::NodeFetch(body)))
@@ -80,6 +81,7 @@ fn an_experiment_that_says_otherwise() {
             ms: None,
             code: None,
             inner: Vec::new(),
+            addresses: Vec::new(),
             failure: Some(t("it ended with status 9")),
         };
         world.inside(&container(), ProbeName::WithNode, FactBody::NodeFetch(body));

@@ -340,6 +340,27 @@ fn the_application_s_edge_turns_this_server_away() {
         challenged(header, false).finds(Code::EdgeBotChallengeOutbound, Impact::Broken, Confidence::Confirmed);
     }
     challenged(false, true).never_says(Code::EdgeBotChallengeOutbound);
+    // A limit on requests is no challenge, unless the edge says so.
+    for header in [true, false] {
+        let limited = challenged(header, false).each(|fact| {
+            if let FactBody::Http(body) = &mut fact.body
+                && body.status == Some(403)
+            {
+                body.status = Some(429);
+            }
+            if let FactBody::Par(body) = &mut fact.body
+                && body.role == Role::Target
+                && !header
+                && let Some(words) = &mut body.description
+            {
+                *words = t(&words.replace("Forbidden", "Too Many Requests"));
+            }
+        });
+        let judged = limited.judge();
+        let confidence = judged.cause(Code::EdgeBotChallengeOutbound).confidence;
+        let wanted = if header { Confidence::Confirmed } else { Confidence::Possible };
+        assert_eq!(confidence, wanted, "{}", judged.show());
+    }
 }
 
 /// Behind a home router: the public address is the router's, and silent from inside.

@@ -18,6 +18,7 @@ mod inside_node;
 mod inside_node_proof;
 mod inside_paths;
 mod inside_ports;
+mod inside_position;
 mod inside_v6;
 mod inside_ways;
 mod invariants;

@@ -363,13 +363,17 @@ fn this_machine_is_a_control_too() {
 
 #[test]
 fn turned_away_by_the_applications_edge() {
-    for words in
-        ["Forbidden", "Too Many Requests", "unexpected redirect", "Unexpected response Content-Type (text/html)"]
-    {
+    for words in ["Forbidden", "unexpected redirect", "Unexpected response Content-Type (text/html)"] {
         let seen = Seen { app: Says(words, 60), ..GOOD };
         finds(seen, Code::EdgeBotChallengeOutbound, Confidence::Confirmed);
         sees(seen).without_reference().finds(Code::EdgeBotChallengeOutbound, Impact::Broken, Confidence::Likely);
     }
+    // A limit on requests passes: it is not said to be more, and the next moment tells.
+    let limited = sees(Seen { app: Says("Too Many Requests", 60), ..GOOD });
+    let judged = limited.finds(Code::EdgeBotChallengeOutbound, Impact::Broken, Confidence::Possible);
+    let cause = judged.cause(Code::EdgeBotChallengeOutbound);
+    assert!(cause.summary.contains("too many requests") && cause.summary.contains("pass by itself"), "{cause:?}");
+    assert!(format!("{:?}", cause.settle).contains("in ten minutes"), "{cause:?}");
     // A document that is not there is another matter.
     sees(Seen { app: Says("Not Found", 60), ..GOOD }).never_says(Code::EdgeBotChallengeOutbound);
 }

@@ -43,6 +43,9 @@ const TURNED_AWAY: &[&str] = &[
     "status 429",
 ];
 
+/// A limit on requests (RFC 6585, section 4), by address most likely.
+const LIMITED: &[&str] = &["too many requests", "http 429", "status 429"];
+
 /// The application's server answers this PDS otherwise than everybody else (failure catalogue no. 33).
 fn turned_away(evidence: &Evidence<'_>, client: &str) -> Option<Cause> {
     let (seen, stage) = evidence.par(Role::Target, Some(client), ParArm::CacheBusted)?;
@@ -72,20 +75,38 @@ fn turned_away(evidence: &Evidence<'_>, client: &str) -> Option<Cause> {
     let name = evidence.name();
     let said = suffix.trim().to_owned();
     let both = by_reference.is_some() && evidence.reference_is_strong() && !fetched.is_empty();
-    let confidence = if both { Confidence::Confirmed } else { Confidence::Likely };
-    let summary = format!(
-        "Logins to {host} fail at {name}: the app's server turns this PDS's address away ({said}), while it answers others. Your PDS is not at fault."
-    );
+    // Too many requests is said of a moment: whether this address is always turned away takes another one to tell.
+    let limited = LIMITED.iter().any(|words| suffix.contains(words));
+    let confidence = match (limited, both) {
+        (true, _) => Confidence::Possible,
+        (false, true) => Confidence::Confirmed,
+        (false, false) => Confidence::Likely,
+    };
+    let summary = if limited {
+        format!(
+            "Logins to {host} fail at {name}: the app's server counts too many requests from this PDS's address ({said}), and answers others. That may pass by itself; your PDS is not at fault."
+        )
+    } else {
+        format!(
+            "Logins to {host} fail at {name}: the app's server turns this PDS's address away ({said}), while it answers others. Your PDS is not at fault."
+        )
+    };
+    let again = Settle::text("the same in ten minutes, which tells a limit on requests from a refusal that stays:")
+        .and(evidence.verify());
     let mut cause = Cause::new(Code::EdgeBotChallengeOutbound, Impact::Broken, confidence, summary)
         .scope(Scope::host(&host))
         .saw(format!("{host} to the PDS: {said}"))
         .because([seen.id()])
         .because(fetched.iter().cloned())
-        .settle(Settle::run(command!["curl -i", Url::new(client)]).then(if evidence.inside().pds().is_some() {
-            "here, and from another network"
+        .settle(if limited {
+            again
         } else {
-            "on the PDS's own machine"
-        }));
+            Settle::run(command!["curl -i", Url::new(client)]).then(if evidence.inside().pds().is_some() {
+                "here, and from another network"
+            } else {
+                "on the PDS's own machine"
+            })
+        });
     if let (Some((theirs, stage)), Some(reference)) = (&by_reference, evidence.reference()) {
         cause = cause.because([theirs.id()]).contrast(
             format!("the same login request (PAR) for {client}"),

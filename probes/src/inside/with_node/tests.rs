@@ -16,6 +16,7 @@ fn whatever_it_says_is_cleaned() {
             ms: None,
             code: None,
             inner: Vec::new(),
+            addresses: Vec::new(),
             failure: None,
         };
         let status = Some(ExitStatus::from_raw(0));
@@ -24,6 +25,8 @@ fn whatever_it_says_is_cleaned() {
     };
     let fact = said("{\"ms\":252,\"code\":\"ETIMEDOUT\",\"inner\":[\"ETIMEDOUT 1.2.3.4\",7]}\nmore");
     assert_eq!((fact.ms, fact.code.as_deref(), fact.inner.len()), (Some(252), Some("ETIMEDOUT"), 1));
+    let found = said("{\"ms\":2,\"status\":200,\"addresses\":[\"10.20.30.40\",\"x\",7]}").addresses;
+    assert_eq!(found, ["10.20.30.40".parse::<std::net::IpAddr>().unwrap()]);
     for hostile in ["", "[]", "{", "\u{1b}[2J", "{\"status\":99999999}", "{\"ms\":-1}", "null"] {
         let fact = said(hostile);
         assert!(fact.failure.is_some_and(|why| !why.contains('\u{1b}')), "{hostile}");

@@ -7,15 +7,16 @@ use pdsdoctor_probes::{
     dns_fact::DnsOutcome,
     fact::{Role, Vantage},
     host_fact::NameFilesFact,
+    process_fact::NodeFetchFact,
 };
 
 use crate::diagnose::{
     Cause, Code, Confidence, Impact, Remedy, Scope,
-    evidence::{Evidence, Seen},
+    evidence::{Evidence, Seen, host_of},
     inside::place_words,
     net_kinds::{AddressKind, address_kind},
     rules::{Found, Rule, list},
-    step::{HostName, command, compose, prose, quoted, run, say, told},
+    step::{HostName, Settle, command, compose, prose, quoted, run, say, told},
 };
 
 pub(in crate::diagnose) const RULE: Rule =
@@ -70,7 +71,24 @@ fn cause(evidence: &Evidence<'_>, files: Seen<'_, NameFilesFact>, host: &str, ro
         })
         .map(|seen| seen.id());
     let reference = super::fetched_by_reference(evidence, host);
-    let confidence = if works.is_some() || reference.is_some() { Confidence::Confirmed } else { Confidence::Likely };
+    // What the C library there really gives, where the PDS's own Node was made to ask it.
+    let asked = inside.node_fetches().filter(|seen| {
+        host_of(&seen.body.url).as_deref() == Some(host)
+            && seen.fact.vantage == place
+            && !seen.body.addresses.is_empty()
+    });
+    let library = asked.into_iter().next();
+    let gives = |seen: &Seen<'_, NodeFetchFact>| seen.body.addresses.iter().any(|addr| found.addresses.contains(addr));
+    // It does not go that way, whatever the files say.
+    if library.is_some_and(|seen| !gives(&seen)) {
+        return None;
+    }
+    // The completed names were asked for one by one, as resolver libraries do it; they do it each in its own way.
+    let followed = found.name.is_none() || library.is_some();
+    let confidence = match works.is_some() || reference.is_some() {
+        true if followed => Confidence::Confirmed,
+        _ => Confidence::Likely,
+    };
     let there = list(&found.addresses);
     let (code, summary, how) = match &found.name {
         None => (
@@ -105,7 +123,19 @@ fn cause(evidence: &Evidence<'_>, files: Seen<'_, NameFilesFact>, host: &str, ro
             files.body.ndots()
         ));
     }
-    if confidence < Confidence::Confirmed {
+    if let Some(seen) = library {
+        cause = cause.because([seen.id()]).contrast(
+            format!("the addresses of {host}"),
+            format!("the C library where the PDS is (Node's dns.lookup): {}", list(&seen.body.addresses)),
+            format!("the DNS: {}", list(&published)),
+        );
+    }
+    if !followed {
+        cause = cause.settle(
+            Settle::text("what the C library makes of the name where the PDS is:")
+                .and(evidence.verify().with("--with-node")),
+        );
+    } else if confidence < Confidence::Confirmed {
         cause = cause.settle(prose!["a connection to ", quoted(host), " at ", told(&list(&published))]);
     }
     Some(cause.remedy(remedy(evidence, code, host, &files.fact.vantage)))

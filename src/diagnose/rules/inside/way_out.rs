@@ -268,9 +268,9 @@ fn challenged(evidence: &Evidence<'_>, place: &Vantage, host: &str) -> Option<Ca
     let refused = |seen: &Seen<'_, HttpFact>| {
         let page = seen.body.body.as_ref().is_some_and(|body| body.class == BodyClass::Html);
         let says = seen.body.headers.contains_key("cf-mitigated");
-        seen.body.purpose == HttpPurpose::ClientDocument
-            && matches!(seen.body.status, Some(401 | 403 | 429 | 503))
-            && (says || page)
+        // 429 is a limit on requests, which passes, unless the edge says otherwise.
+        let turned_away = matches!(seen.body.status, Some(401 | 403 | 503)) || says && seen.body.status == Some(429);
+        seen.body.purpose == HttpPurpose::ClientDocument && turned_away && (says || page)
     };
     let seen = evidence.inside().exchanges_with(place, host).into_iter().find(refused)?;
     if fetched(evidence, host) == Some(true) {
