@@ -358,7 +358,7 @@ fn the_application_s_edge_turns_this_server_away() {
         });
         let judged = limited.judge();
         let confidence = judged.cause(Code::EdgeBotChallengeOutbound).confidence;
-        let wanted = if header { Confidence::Confirmed } else { Confidence::Possible };
+        let wanted = if header { Confidence::Confirmed } else { Confidence::Likely };
         assert_eq!(confidence, wanted, "{}", judged.show());
     }
 }

@@ -370,7 +370,7 @@ fn turned_away_by_the_applications_edge() {
     }
     // A limit on requests passes: it is not said to be more, and the next moment tells.
     let limited = sees(Seen { app: Says("Too Many Requests", 60), ..GOOD });
-    let judged = limited.finds(Code::EdgeBotChallengeOutbound, Impact::Broken, Confidence::Possible);
+    let judged = limited.finds(Code::EdgeBotChallengeOutbound, Impact::Broken, Confidence::Likely);
     let cause = judged.cause(Code::EdgeBotChallengeOutbound);
     assert!(cause.summary.contains("too many requests") && cause.summary.contains("pass by itself"), "{cause:?}");
     assert!(format!("{:?}", cause.settle).contains("in ten minutes"), "{cause:?}");

@@ -77,11 +77,7 @@ fn turned_away(evidence: &Evidence<'_>, client: &str) -> Option<Cause> {
     let both = by_reference.is_some() && evidence.reference_is_strong() && !fetched.is_empty();
     // Too many requests is said of a moment: whether this address is always turned away takes another one to tell.
     let limited = LIMITED.iter().any(|words| suffix.contains(words));
-    let confidence = match (limited, both) {
-        (true, _) => Confidence::Possible,
-        (false, true) => Confidence::Confirmed,
-        (false, false) => Confidence::Likely,
-    };
+    let confidence = if both && !limited { Confidence::Confirmed } else { Confidence::Likely };
     let summary = if limited {
         format!(
             "Logins to {host} fail at {name}: the app's server counts too many requests from this PDS's address ({said}), and answers others. That may pass by itself; your PDS is not at fault."
