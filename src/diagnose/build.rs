@@ -62,6 +62,12 @@ impl Cause {
         self
     }
 
+    /// The same, of both sides at once.
+    #[must_use]
+    pub fn sides(self, (what, this, that): Sides) -> Self {
+        self.contrast(what, this, that)
+    }
+
     /// The measurement that would settle it.
     #[must_use]
     pub fn settle(mut self, what: impl Into<Settle>) -> Self {
@@ -74,6 +80,50 @@ impl Cause {
     pub fn remedy(mut self, remedy: Remedy) -> Self {
         self.remedies.push(remedy);
         self
+    }
+}
+
+/// A cause of which it is not said yet how sure it is. That is said in one of three ways: confirmed with the contrast that
+/// proves it, or less with what would settle it. Neither can be had without the other, and what was not said is no cause.
+#[must_use]
+#[derive(Debug)]
+pub struct Claim(Cause);
+
+/// Two sides of an experiment: what was measured, this side, that side.
+pub type Sides = (String, String, String);
+
+impl Claim {
+    /// With one plain sentence.
+    pub fn new(code: Code, impact: Impact, summary: impl Into<String>) -> Self {
+        Self(Cause::new(code, impact, Confidence::Possible, summary))
+    }
+
+    /// What is said of the cause however sure it is: what was seen, facts, remedies.
+    pub fn with(self, tell: impl FnOnce(Cause) -> Cause) -> Self {
+        Self(Cause { confidence: Confidence::Possible, ..tell(self.0) })
+    }
+
+    /// This proves it.
+    pub fn confirmed(self, (what, this, that): Sides) -> Cause {
+        Cause { confidence: Confidence::Confirmed, ..self.0 }.contrast(what, this, that)
+    }
+
+    /// The best reading; this would settle it.
+    pub fn likely(self, settle: impl Into<Settle>) -> Cause {
+        Cause { confidence: Confidence::Likely, ..self.0 }.settle(settle)
+    }
+
+    /// One of several readings; this would settle it.
+    pub fn possible(self, settle: impl Into<Settle>) -> Cause {
+        self.0.settle(settle)
+    }
+
+    /// Confirmed where the control answered, else likely.
+    pub fn weighed(self, control: Option<Sides>, settle: impl Into<Settle>) -> Cause {
+        match control {
+            Some(sides) => self.confirmed(sides),
+            None => self.likely(settle),
+        }
     }
 }
 

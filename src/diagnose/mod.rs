@@ -31,6 +31,7 @@ pub mod unheard;
 pub mod vantage;
 pub mod words;
 
+pub use build::{Claim, Sides};
 pub use code::Code;
 pub use diagnosis::{
     Cause, Confidence, Contrast, Diagnosis, Difference, FailOn, Healthy, Impact, Remedy, Risk, Symptom, Verdict,

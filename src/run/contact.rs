@@ -177,6 +177,10 @@ impl Known {
         self.own.iter().any(|own| host.strip_suffix(own.as_str()).is_some_and(below))
     }
 
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "role, host, address and port are an endpoint, and no type says so yet"
+    )]
     fn admit(&mut self, no_third_party: bool, role: Role, host: &str, port: u16, addr: IpAddr) -> Result<(), NotAsked> {
         let named = self.is_named(host, port);
         if named || self.doors.contains(&(addr, port)) {
@@ -210,6 +214,7 @@ impl Known {
 }
 
 /// Notes what was left alone, as a fact and among what was not measured.
+#[expect(clippy::too_many_arguments, reason = "role, host, address and port are an endpoint, and no type says so yet")]
 pub(super) fn left_alone(
     context: &Context,
     probe: ProbeName,

@@ -178,6 +178,7 @@ pub(super) async fn well_known_at(
 }
 
 /// Waits for leave to go on, connected where this is an address of the target's; gives the connection if it is still good.
+#[expect(clippy::too_many_arguments, reason = "role, host, address and port are an endpoint, and no type says so yet")]
 async fn connected_until(
     context: &Context,
     probe: ProbeName,

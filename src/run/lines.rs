@@ -135,6 +135,7 @@ pub(super) fn lines(context: &Arc<Context>, place: Place, logins: Option<usize>)
 }
 
 /// Examines one address. An answer as of a PDS goes out at once, any other is returned at the end.
+#[expect(clippy::too_many_arguments, reason = "role, host, address and port are an endpoint, and no type says so yet")]
 async fn line(
     context: &Context,
     role: Role,
@@ -209,6 +210,7 @@ async fn stream(context: &Context, mut open: Line, (role, host, port, addr): (Ro
 
 /// Connects and shakes hands; `None` where either failed (the facts say why). When the TLS port does
 /// not speak TLS, it is asked in plain HTTP, to prove it.
+#[expect(clippy::too_many_arguments, reason = "role, host, address and port are an endpoint, and no type says so yet")]
 pub(super) async fn open(
     context: &Context,
     probe: ProbeName,

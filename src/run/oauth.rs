@@ -215,6 +215,7 @@ fn same_origin(a: &str, b: &str) -> bool {
     matches!((https_host(a), https_host(b)), (Some(a), Some(b)) if a == b)
 }
 
+#[expect(clippy::too_many_lines, reason = "the requests to one side, which wait for each other")]
 async fn pars(
     context: &Arc<Context>,
     clients: &Clients,

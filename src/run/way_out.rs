@@ -80,6 +80,7 @@ pub(super) fn has_failed(answer: &ParFact) -> bool {
 
 /// Everything about the way out, once it is wanted; whether the look-up at the application's host failed soon. `fetch`
 /// sends the PAR for a host.
+#[expect(clippy::too_many_arguments, reason = "who is made to fetch, by whom, and from where")]
 pub(super) async fn examine(
     context: &Arc<Context>,
     clients: &Clients,

@@ -122,7 +122,7 @@ fn imports_lead_down() {
             };
             for to in all.imports(file) {
                 // Macros are of the whole crate.
-                let above = to != "lib.rs" && room(rooms, &to).is_some_and(|level| level > own);
+                let above = to != "lib.rs" && room(rooms, to).is_some_and(|level| level > own);
                 assert!(!above, "{folder}: {file} imports from {to}, which is above it (ROOMS in tests/house/main.rs)");
             }
         }

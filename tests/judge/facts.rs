@@ -130,6 +130,7 @@ pub fn metadata(origin: &str) -> AuthorizationServerContent {
     }
 }
 
+#[expect(clippy::too_many_arguments, reason = "one row of a world told by hand")]
 pub fn par(role: Role, server: &str, arm: ParArm, status: u16, error: &str, description: &str) -> ParFact {
     let client = if arm == ParArm::Localhost { "http://localhost" } else { CLIENT };
     ParFact {

@@ -191,6 +191,7 @@ impl World {
     }
 
     /// The network of a place, and what can be reached from it.
+    #[expect(clippy::too_many_lines, reason = "a world told from end to end")]
     fn place(&mut self, at: &Vantage) {
         let here = *at == Vantage::Here;
         let lo = interface(
@@ -278,6 +279,7 @@ impl World {
     }
 
     /// What the egress probe measures of one host: names, connections (five to the app's), handshakes.
+    #[expect(clippy::too_many_arguments, reason = "one row of a world told by hand")]
     pub fn egress(&mut self, at: &Vantage, server: &str, role: Role, host: &str, addrs: &[&str]) {
         let here = *at == Vantage::Here;
         for (record_type, v6) in [(RecordType::A, false), (RecordType::Aaaa, true)] {

@@ -88,6 +88,7 @@ impl World {
     }
 
     /// A look-up that the PDS does for anybody.
+    #[expect(clippy::too_many_arguments, reason = "one row of a world told by hand")]
     pub(crate) fn looks_up(mut self, role: Role, purpose: HttpPurpose, status: u16, message: &str, took: u64) -> Self {
         let did =
             if purpose == HttpPurpose::ProxyPlc { "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa" } else { "did:web:tangled.org" };

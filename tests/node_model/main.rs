@@ -188,6 +188,7 @@ fn within(what: &str, from: u64, to: u64, cell: &SeenCell, seen: f64) -> Result<
 }
 
 /// For choosing the tolerances: every predicted and seen time, one a line.
+#[expect(clippy::too_many_arguments, reason = "one cell of a table and both its outcomes")]
 fn note(file: &std::ffi::OsStr, what: &str, from: u64, to: u64, withheld: f64, seen: f64) {
     use std::io::Write as _;
     let file = std::fs::OpenOptions::new().create(true).append(true).open(file);

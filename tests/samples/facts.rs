@@ -45,6 +45,7 @@ impl Facts {
         self.add(ProbeName::OwnNetwork, 0, 0, FactBody::OwnNetwork(OwnNetworkFact { family, source, failure }));
     }
 
+    #[expect(clippy::too_many_arguments, reason = "one fact told by hand")]
     pub(super) fn dns(
         &mut self,
         role: Role,
@@ -76,6 +77,7 @@ impl Facts {
         self.add(ProbeName::Dns, 1, 18, FactBody::SystemDns(body));
     }
 
+    #[expect(clippy::too_many_arguments, reason = "one fact told by hand")]
     pub(super) fn connect(&mut self, role: Role, host: &str, addr: &str, took_ms: u64, failure: Option<FailureKind>) {
         let failure = failure.map(|kind| Failure::new(kind, ""));
         let body = ConnectFact { role, host: t(host), addr: ip(addr), port: 443, failure };
@@ -99,6 +101,7 @@ impl Facts {
         self.add(ProbeName::Tls, 60, took_ms, FactBody::Tls(body));
     }
 
+    #[expect(clippy::too_many_arguments, reason = "one fact told by hand")]
     pub(super) fn http(&mut self, role: Role, host: &str, addr: &str, took_ms: u64, purpose: HttpPurpose, path: &str) {
         let body = HttpFact {
             role,
@@ -121,6 +124,7 @@ impl Facts {
         self.add(ProbeName::Http, 110, took_ms, FactBody::Http(body));
     }
 
+    #[expect(clippy::too_many_arguments, reason = "one fact told by hand")]
     pub(super) fn par(&mut self, role: Role, host: &str, addr: &str, arm: ParArm, took_ms: u64, answer: (&str, &str)) {
         let client = if arm == ParArm::Localhost { "http://localhost" } else { CLIENT };
         let client_id = match arm {

@@ -124,6 +124,7 @@ pub async fn egress(net: &Net, places: &[Place], hosts: &[EgressHost], manner: &
     join_all(jobs).await;
 }
 
+#[expect(clippy::too_many_arguments, reason = "role, host, address and port are an endpoint, and no type says so yet")]
 async fn from_here(net: &Net, files: &Net, pid: Option<u32>, hosts: Vec<EgressHost>, manner: &Manner, connects: bool) {
     let root = pid.map_or_else(Root::here, Root::of);
     let names = root.map(|root| name_files::read(&root)).unwrap_or_default();

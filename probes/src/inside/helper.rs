@@ -196,6 +196,7 @@ fn supervise() -> io::Result<()> {
 }
 
 /// Waits until the init has ended (`false`) or is to be ended (`true`: the time is up, or nobody waits any more).
+#[expect(clippy::too_many_arguments, reason = "the ends of pipes and the limits of one child")]
 fn watch(
     job: &Job,
     child: &mut Child,

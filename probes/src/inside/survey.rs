@@ -390,6 +390,7 @@ fn wanted_first<'a>(candidates: &'a [find::Candidate], wanted: &Wanted) -> Vec<&
 }
 
 /// One process, with what its container engine says of it.
+#[expect(clippy::too_many_arguments, reason = "what one look at this machine gathers, handed from step to step")]
 async fn of_pid(
     net: &Net,
     options: &InsideOptions,

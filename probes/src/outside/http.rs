@@ -68,6 +68,10 @@ impl Line {
     /// # Errors
     ///
     /// The HTTP library refuses the stream.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "role, host, address and port are an endpoint, and no type says so yet"
+    )]
     pub async fn open(
         net: &Net,
         role: Role,
@@ -111,6 +115,7 @@ impl Line {
         self.get_within(net, ProbeName::Websocket, purpose, websocket::PATH, limits::UPGRADE).await
     }
 
+    #[expect(clippy::too_many_arguments, reason = "what is asked, for whom, and for how long")]
     pub(crate) async fn get_within(
         &mut self,
         net: &Net,
@@ -209,6 +214,7 @@ impl Line {
 /// A TCP connection without TLS and `GET /` on it, in one fact ([`HttpFact`]; no connect of its own is
 /// recorded), within [`limits::TCP_CONNECT`] and [`limits::HTTP_EXCHANGE`]. A server that speaks TLS there
 /// is recognised: [`FailureKind::NotHttp`] with a detail that says so.
+#[expect(clippy::too_many_arguments, reason = "role, host, address and port are an endpoint, and no type says so yet")]
 pub async fn plain_get(
     net: &Net,
     probe: ProbeName,

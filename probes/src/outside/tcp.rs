@@ -79,6 +79,7 @@ impl AsyncWrite for Connection {
 /// # Errors
 ///
 /// Why it did not connect; the same is in the fact.
+#[expect(clippy::too_many_arguments, reason = "role, host, address and port are an endpoint, and no type says so yet")]
 pub async fn connect(
     net: &Net,
     probe: ProbeName,

@@ -31,6 +31,7 @@ pub struct Handshake {
 /// Does a whole handshake within [`limits::TLS_HANDSHAKE`], offering `alpn` (RFC 7301). `sni` is the
 /// name that the certificate must cover; an IP address is not sent (RFC 6066, section 3), but must be
 /// covered as well. Records [`TlsFact`].
+#[expect(clippy::too_many_arguments, reason = "role, host, address and port are an endpoint, and no type says so yet")]
 pub async fn handshake(
     net: &Net,
     probe: ProbeName,
@@ -42,6 +43,7 @@ pub async fn handshake(
     handshake_within(net, probe, role, stream, sni, alpn, limits::TLS_HANDSHAKE).await
 }
 
+#[expect(clippy::too_many_arguments, reason = "role, host, address and port are an endpoint, and no type says so yet")]
 pub(crate) async fn handshake_within(
     net: &Net,
     probe: ProbeName,
@@ -71,6 +73,7 @@ pub(crate) async fn handshake_within(
     Handshake { fact, stream }
 }
 
+#[expect(clippy::too_many_arguments, reason = "role, host, address and port are an endpoint, and no type says so yet")]
 async fn shake(
     net: &Net,
     stream: Connection,

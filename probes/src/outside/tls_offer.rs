@@ -71,6 +71,7 @@ const SIGNATURES: &[u16] = &[
 /// Asks the server at `addr`, which `host` was resolved to, two things: what of a wide offer it takes for `host`
 /// ([`TlsOfferFact`]), and whether it completes an ordinary handshake for `other`, a name it need not know
 /// ([`crate::tls_fact::TlsFact`]). Each within [`limits::TLS_HANDSHAKE`].
+#[expect(clippy::too_many_arguments, reason = "role, host, address and port are an endpoint, and no type says so yet")]
 pub async fn ask(net: &Net, role: Role, host: &str, other: &str, addr: IpAddr, port: u16) {
     let wide = wide(net, role, host, addr, port);
     let named = async {

@@ -216,6 +216,7 @@ fn noise(app: &Arm<'_>, arms: &Arms<'_>) -> u64 {
 }
 
 /// What the theory supposes, if it fits; nothing if it does not.
+#[expect(clippy::too_many_arguments, reason = "a theory on one side, all that was seen on the other")]
 fn cost(
     v6: V6,
     fault: Fault,

@@ -7,10 +7,10 @@ use pdsdoctor_probes::{
 
 use super::{Found, Rule};
 use crate::diagnose::{
-    Bounds, Cause, Code, Confidence, Impact, Remedy,
+    Bounds, Cause, Claim, Code, Impact, Remedy,
     evidence::{Evidence, host_of},
     step::run,
-    vantage::{CLOCK_NOTICEABLE_MS, middle},
+    vantage::{CLOCK_NOTICEABLE_MS, OtherClocks, middle},
     words::span,
 };
 
@@ -63,43 +63,41 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
         DEGRADES_MS.. => Impact::Degraded,
         _ => Impact::Risk,
     };
-    let (impact, confidence) = match &others {
-        Some(others) if others.sure => (impact, Confidence::Confirmed),
-        // One other host differs from all the rest: it may be the odd one.
-        Some(_) if !agrees_with_us => (impact, Confidence::Likely),
-        // Two clocks differ, and nobody says which is wrong.
-        _ => (Impact::Risk, Confidence::Possible),
-    };
     let direction = if skew > 0 { "ahead" } else { "behind" };
     let by = span(seconds(away));
-    let mut cause = Cause::new(
-        Code::HostClockSkew,
-        impact,
-        confidence,
-        format!("The clock of {host} is {by} {direction}: logins and posts are refused for their times."),
-    )
-    .saw(format!("Date header minus this machine's clock: {:+} s", seconds(offset)))
-    .because(ids)
-    .remedy(Remedy::new(
-        "Set the clock on the PDS's machine and keep it set",
-        [
-            run("timedatectl status"),
-            run("sudo timedatectl set-ntp true").note("or install chrony"),
-            run("sudo systemctl restart pds"),
-        ],
-        evidence.verify(),
-    ));
-    if confidence != Confidence::Confirmed {
-        cause = cause.settle("a third clock: another reference PDS that answers");
-    }
-    if let Some(others) = &others {
-        cause = cause.contrast(
-            "the Date header, against this machine's clock",
+    let told = |cause: Cause| {
+        cause.saw(format!("Date header minus this machine's clock: {:+} s", seconds(offset))).because(ids).remedy(
+            Remedy::new(
+                "Set the clock on the PDS's machine and keep it set",
+                [
+                    run("timedatectl status"),
+                    run("sudo timedatectl set-ntp true").note("or install chrony"),
+                    run("sudo systemctl restart pds"),
+                ],
+                evidence.verify(),
+            ),
+        )
+    };
+    let claim = |impact: Impact| {
+        let summary = format!("The clock of {host} is {by} {direction}: logins and posts are refused for their times.");
+        Claim::new(Code::HostClockSkew, impact, summary).with(told)
+    };
+    let sides = |others: &OtherClocks| {
+        (
+            "the Date header, against this machine's clock".to_owned(),
             format!("{host}: {:+} s", seconds(offset)),
             format!("other servers: {:+} s", seconds(others.offset_ms)),
-        );
-    }
-    found.cause(cause);
+        )
+    };
+    let third = "a third clock: another reference PDS that answers";
+    found.cause(match &others {
+        Some(others) if others.sure => claim(impact).confirmed(sides(others)),
+        // One other host differs from all the rest: it may be the odd one.
+        Some(others) if !agrees_with_us => claim(impact).likely(third).sides(sides(others)),
+        // Two clocks differ, and nobody says which is wrong.
+        Some(others) => claim(Impact::Risk).possible(third).sides(sides(others)),
+        None => claim(Impact::Risk).possible(third),
+    });
 }
 
 /// Whole seconds, to the nearest.

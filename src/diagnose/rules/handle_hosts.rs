@@ -264,6 +264,7 @@ fn handshakes<'a>(evidence: &Evidence<'a>, name: &str) -> Vec<Seen<'a, TlsFact>>
         .collect()
 }
 
+#[expect(clippy::too_many_lines, reason = "one judgment, in the order in which its questions are asked")]
 fn certificates(evidence: &Evidence<'_>, domain: &str, sample: &str, accounts: &Accounts<'_>, found: &mut Found) {
     // The PDS's own certificate must be well, or else that is the story.
     let Some(host) = evidence.host() else { return };

@@ -19,6 +19,7 @@ use crate::diagnose::{
 
 pub(super) const RULE: Rule = Rule { codes: &[Code::IdDiddocEndpointMismatch, Code::TargetUnresolved], judge };
 
+#[expect(clippy::too_many_lines, reason = "one judgment, in the order in which its questions are asked")]
 fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     let target = &evidence.run.target;
     let Some(did) = target.did.as_deref() else { return };

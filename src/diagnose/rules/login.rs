@@ -263,6 +263,7 @@ fn is_second_witness(evidence: &Evidence<'_>, host: &str, bad: &[Miss]) -> bool 
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one judgment, in the order in which its questions are asked")]
 fn not_obtained(evidence: &Evidence<'_>, main: &Arm<'_>, named: Option<&Arm<'_>>) -> Cause {
     let (good, bad) = own_fetch(evidence, main.client);
     let host = client_host(main.client);

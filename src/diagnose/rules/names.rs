@@ -58,6 +58,7 @@ fn control(evidence: &Evidence<'_>) -> Option<(FactId, String)> {
         .map(|seen| (seen.id(), seen.body.name.to_string()))
 }
 
+#[expect(clippy::too_many_lines, reason = "one judgment, in the order in which its questions are asked")]
 fn absent(evidence: &Evidence<'_>, host: &str, answers: &[Seen<'_, DnsFact>]) -> Option<Cause> {
     if answers.is_empty() {
         return None;

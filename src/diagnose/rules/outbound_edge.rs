@@ -141,6 +141,7 @@ fn turned_away(evidence: &Evidence<'_>, client: &str) -> Option<Cause> {
 const ITS_OWN_MS: u64 = 1_000;
 
 /// Everybody reaches the PDS but itself (failure catalogue no. 27).
+#[expect(clippy::too_many_lines, reason = "one judgment, in the order in which its questions are asked")]
 fn hairpin(evidence: &Evidence<'_>) -> Option<Cause> {
     let (seen, stage) = evidence.par(Role::Target, None, ParArm::OwnUrl)?;
     let host = host_of(&seen.body.client)?;

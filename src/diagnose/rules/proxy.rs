@@ -1,11 +1,14 @@
 //! What answers over HTTPS: the PDS, a proxy without it, a redirect, or something else.
 
-use pdsdoctor_probes::http_fact::{BodyClass, HttpFact};
+use pdsdoctor_probes::{
+    fact::{FactId, Role},
+    http_fact::{BodyClass, HttpFact, HttpPurpose},
+};
 use url::Url;
 
 use super::{Found, Rule};
 use crate::diagnose::{
-    Cause, Code, Confidence, Impact, Remedy, Scope,
+    Cause, Claim, Code, Impact, Remedy, Scope, Sides,
     evidence::{Evidence, Line, Seen},
     step::{prose, quoted, run, say, write},
 };
@@ -63,42 +66,45 @@ fn path(seen: &Seen<'_, HttpFact>) -> String {
 }
 
 /// What the reference says to the same request; with that, the case is proven.
-fn with_reference(evidence: &Evidence<'_>, mut cause: Cause, host: &str, shown: Seen<'_, HttpFact>) -> Cause {
-    let good = evidence
-        .http(pdsdoctor_probes::fact::Role::Reference, pdsdoctor_probes::http_fact::HttpPurpose::Health)
-        .into_iter()
-        .find(|seen| seen.body.is_expected() && path(seen) == path(&shown));
-    match (good, evidence.reference()) {
-        (Some(seen), Some(reference)) => {
-            cause.confidence = Confidence::Confirmed;
-            cause.because([seen.id()]).contrast(
-                format!("GET {}", path(&shown)),
-                format!("{host}: {}", describe(&shown)),
-                format!("{reference}: HTTP 200, a PDS"),
-            )
-        }
-        _ if cause.confidence == Confidence::Confirmed => cause,
-        _ => cause.settle("the same request at a reference PDS: --against HOST"),
+fn at_reference(evidence: &Evidence<'_>, host: &str, shown: &Seen<'_, HttpFact>) -> Option<(FactId, Sides)> {
+    let reference = evidence.reference()?;
+    let mut asked = evidence.http(Role::Reference, HttpPurpose::Health).into_iter();
+    let good = asked.find(|seen| seen.body.is_expected() && path(seen) == path(shown))?;
+    let sides = (
+        format!("GET {}", path(shown)),
+        format!("{host}: {}", describe(shown)),
+        format!("{reference}: HTTP 200, a PDS"),
+    );
+    Some((good.id(), sides))
+}
+
+/// Beside what is said already, the reference's answer.
+fn beside(cause: Cause, control: Option<(FactId, Sides)>) -> Cause {
+    match control {
+        Some((id, sides)) => cause.because([id]).sides(sides),
+        None => cause,
     }
 }
+
+/// What settles it where no reference was asked the same.
+const ASK_A_REFERENCE: &str = "the same request at a reference PDS: --against HOST";
 
 fn upstream_down(evidence: &Evidence<'_>, host: &str, line: &Line<'_>, shown: Seen<'_, HttpFact>) -> Cause {
     let status = shown.body.status.unwrap_or(0);
     let by_edge = matches!(status, 520..=527 | 530);
     let who = if by_edge { "The CDN in front of" } else { "The proxy at" };
     let meaning = if status == 504 { "got no answer from the PDS behind it" } else { "cannot reach the PDS behind it" };
-    let cause = Cause::new(
+    let cause = Claim::new(
         Code::ProxyUpstreamDown,
         Impact::Broken,
-        Confidence::Confirmed,
         format!("{who} {host} answers, but {meaning} (HTTP {status}): the PDS is down or elsewhere."),
     )
-    .saw(describe(&shown))
-    .contrast(
+    .confirmed((
         format!("{}: the proxy, and what is behind it", line.addr),
         format!("behind it: HTTP {status}"),
         format!("the proxy: TCP and TLS work ({} ms)", line.connect.map_or(0, |seen| seen.took())),
-    )
+    ))
+    .saw(describe(&shown))
     .remedy(
         Remedy::new(
             "Start the PDS, and see why it stopped",
@@ -121,17 +127,19 @@ fn upstream_down(evidence: &Evidence<'_>, host: &str, line: &Line<'_>, shown: Se
         ],
         evidence.verify(),
     ));
-    with_reference(evidence, cause, host, shown)
+    beside(cause, at_reference(evidence, host, &shown))
 }
 
 fn redirects(evidence: &Evidence<'_>, host: &str, shown: Seen<'_, HttpFact>) -> Cause {
     let to = shown.body.headers.get("location").map_or_else(|| "elsewhere".to_owned(), ToString::to_string);
-    let cause = Cause::new(
+    let (id, sides) = at_reference(evidence, host, &shown).unzip();
+    Claim::new(
         Code::ProxyRedirectsApi,
         Impact::Broken,
-        Confidence::Likely,
         format!("{host} redirects API requests to {to}; PDS clients do not follow redirects."),
     )
+    .weighed(sides, ASK_A_REFERENCE)
+    .because(id)
     .saw(format!("{} → {to}", describe(&shown)))
     .remedy(Remedy::new(
         "Answer on the name itself",
@@ -145,8 +153,7 @@ fn redirects(evidence: &Evidence<'_>, host: &str, shown: Seen<'_, HttpFact>) -> 
             say("CDN: no page rule or \"always www\" for this name"),
         ],
         evidence.verify(),
-    ));
-    with_reference(evidence, cause, host, shown)
+    ))
 }
 
 fn not_a_pds(evidence: &Evidence<'_>, host: &str, line: &Line<'_>, shown: Seen<'_, HttpFact>) -> Cause {
@@ -156,18 +163,23 @@ fn not_a_pds(evidence: &Evidence<'_>, host: &str, line: &Line<'_>, shown: Seen<'
     } else {
         format!("What answers at {host} is not a PDS.")
     };
-    let mut cause = Cause::new(Code::HostNotAPds, Impact::Broken, Confidence::Likely, summary).saw(format!(
-        "{}: {}",
-        path(&shown),
-        describe(&shown)
-    ));
+    let claim = Claim::new(Code::HostNotAPds, Impact::Broken, summary);
+    let control = at_reference(evidence, host, &shown);
+    let cause = if challenged {
+        // Whom a bot check stops, only its owner knows: this machine may be one of a few.
+        beside(claim.likely("the same from another network, or the rules of whoever runs the check"), control)
+    } else {
+        let (id, sides) = control.unzip();
+        claim.weighed(sides, ASK_A_REFERENCE).because(id)
+    };
+    let mut cause = cause.saw(format!("{}: {}", path(&shown), describe(&shown)));
     if let Some(body) = &shown.body.body
         && !body.excerpt.is_empty()
     {
         let excerpt: String = body.excerpt.chars().take(60).collect();
         cause = cause.saw(format!("it begins: {excerpt}"));
     }
-    cause = cause.scope(Scope::default()).remedy(Remedy::new(
+    cause.scope(Scope::default()).remedy(Remedy::new(
         "Pass the PDS's routes to it, or name the right host",
         [
             write(NGINX).at(prose!["nginx, in the server block of ", quoted(host)]),
@@ -175,12 +187,5 @@ fn not_a_pds(evidence: &Evidence<'_>, host: &str, line: &Line<'_>, shown: Seen<'
             say("a PDS on another name? Check that one"),
         ],
         evidence.verify(),
-    ));
-    let mut cause = with_reference(evidence, cause, host, shown);
-    if challenged {
-        // Whom a bot check stops, only its owner knows: this machine may be one of a few.
-        cause.confidence = Confidence::Likely;
-        cause = cause.settle("the same from another network, or the rules of whoever runs the check");
-    }
-    cause
+    ))
 }

@@ -48,11 +48,13 @@ impl Page {
     }
 
     /// A paragraph beside a label of `columns`; further lines stand under the first one's text.
+    #[expect(clippy::too_many_arguments, reason = "what a line with a label has, each of its own type")]
     pub fn labelled(&mut self, indent: usize, label: &str, columns: usize, text: &str, ink: Ink) {
         self.labelled_in(indent, (label, Ink::Strong), columns, text, ink);
     }
 
     /// The same, with a label in any ink. A label that leaves no room stands on a line of its own.
+    #[expect(clippy::too_many_arguments, reason = "what a line with a label has, each of its own type")]
     pub fn labelled_in(&mut self, indent: usize, label: (&str, Ink), columns: usize, text: &str, ink: Ink) {
         let (name, name_ink) = (self.clean(label.0), label.1);
         let text = self.clean(text);

@@ -23,6 +23,7 @@ pub(in super::super) const RULE: Rule = Rule { codes: &[Code::V6ClientIpMasked],
 /// Docker's program that carries connections where no rule of the firewall does.
 pub(super) const USERLAND_PROXY: &str = "docker-proxy";
 
+#[expect(clippy::too_many_lines, reason = "one judgment, in the order in which its questions are asked")]
 fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     let inside = evidence.inside();
     let port = evidence.run.target.port;

@@ -28,6 +28,7 @@ const FULL: u64 = 1_500;
 /// What a WireGuard tunnel leaves of 1,500 bytes: for a network whose own size is not known.
 const TUNNEL_MTU: u32 = 1_420;
 
+#[expect(clippy::too_many_lines, reason = "one judgment, in the order in which its questions are asked")]
 fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     let inside = evidence.inside();
     let place = inside.place();

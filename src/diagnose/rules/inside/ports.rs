@@ -41,6 +41,7 @@ fn listener<'a>(seen: Option<&Seen<'a, ListenersFact>>, port: u16) -> Option<&'a
 }
 
 /// The proxy asks at one port and the PDS listens at another, as it seems where its configuration was not read.
+#[expect(clippy::too_many_lines, reason = "one judgment, in the order in which its questions are asked")]
 fn wrong_port(evidence: &Evidence<'_>) -> Option<Cause> {
     let inside = evidence.inside();
     let pds = inside.pds()?;
