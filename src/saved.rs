@@ -68,6 +68,9 @@ fn bounded(source: impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Nothing in a run begins later, or takes longer: a year.
+const LONGEST_MS: u64 = 366 * 24 * 3_600 * 1_000;
+
 /// Reads the text of a saved run. The form is looked at first, so that another kind of file is told
 /// from a damaged one.
 pub fn parse(bytes: &[u8]) -> Result<Run, String> {
@@ -101,7 +104,11 @@ pub fn parse(bytes: &[u8]) -> Result<Run, String> {
     if run.facts.len() > MOST_FACTS {
         return Err(format!("{} facts; a run has no more than {MOST_FACTS}", run.facts.len()));
     }
-    // A file edited by hand must not break what judging relies on: order and distinct ids.
+    // A file edited by hand must not break what judging relies on: order and distinct ids, and times that can be added up.
+    for fact in &mut run.facts {
+        fact.started_ms = fact.started_ms.min(LONGEST_MS);
+        fact.took_ms = fact.took_ms.min(LONGEST_MS);
+    }
     run.put_in_order();
     Ok(run)
 }

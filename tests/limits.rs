@@ -10,7 +10,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::{Ipv4Addr, TcpListener},
-    os::unix::process::ExitStatusExt,
+    os::{fd::AsFd, unix::process::ExitStatusExt},
     path::Path,
     process::{Child, Command, Output, Stdio},
     thread,
@@ -18,6 +18,7 @@ use std::{
 };
 
 use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
@@ -221,21 +222,24 @@ fn a_signal_that_was_ignored_stays_ignored() {
 fn who_stopped_reading_does_not_keep_it_from_ending() {
     let (mut command, server) = check_of_a_silent_server("127.0.0.1", 1, &["--format", "json"]);
     let (reader, writer) = nix::unistd::pipe().unwrap();
-    // A pipe that is full already: nothing of the report fits.
-    let filler = fs::File::from(writer.try_clone().unwrap());
-    nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK)).unwrap();
-    while (&filler).write(&[b' '; 4096]).is_ok() {}
-    nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::empty())).unwrap();
+    // As small as a pipe can be: the report does not fit.
+    let room = nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_SETPIPE_SZ(1)).unwrap();
     let mut child = command.stdout(writer).spawn().unwrap();
-    drop((command, filler));
+    drop(command);
     let _connection = server.accept().unwrap();
-    thread::sleep(Duration::from_millis(2_000)); // its time limit, and a second to come to the writing
+    // It writes: the first that is there to be read is as much as there is room for.
+    let mut polled = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
+    let patience = PollTimeout::try_from(SOON).unwrap();
+    assert_eq!(poll(&mut polled, patience).unwrap(), 1, "nothing is written");
     assert!(child.try_wait().unwrap().is_none(), "it waits for a reader");
     let began = Instant::now();
     kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGINT).unwrap();
     assert_eq!(wait(&mut child, began).code(), Some(130));
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
-    drop(reader);
+    let mut left = Vec::new();
+    fs::File::from(reader).read_to_end(&mut left).unwrap();
+    assert!(left.len() <= usize::try_from(room).unwrap(), "{} bytes of {room}", left.len());
+    assert!(serde_json::from_slice::<Value>(&left).is_err(), "a report that is not whole");
 }
 
 #[test]

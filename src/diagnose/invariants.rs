@@ -1,6 +1,8 @@
 //! What holds of every report, whatever the run. Stated once: tests, the lab, the fuzzer and debug builds ask
 //! [`violations`], and what the judge leaves out of a report for their sake it asks of the same functions.
 
+mod place;
+
 use std::collections::BTreeSet;
 
 use pdsdoctor_probes::{
@@ -33,6 +35,8 @@ pub fn violations(run: &Run, diagnosis: &Diagnosis) -> Vec<String> {
     found
 }
 
+/// Of this side's causes the same holds. Symptoms have nothing of their own to settle: they stand and fall with the cause
+/// that they are under; one that stands alone is a cause like any other.
 fn of_cause(
     evidence: &Evidence<'_>,
     diagnosis: &Diagnosis,
@@ -46,6 +50,8 @@ fn of_cause(
             found.push(format!("{code}: {what}"));
         }
     };
+    place::is_where_it_fails(evidence, cause, &mut must);
+    place::is_where_remedies_act(evidence, cause, &mut must);
     must(!cause.summary.is_empty(), "a cause is one plain sentence");
     must(!cause.remedies.is_empty(), "a cause has a remedy");
     for remedy in &cause.remedies {
@@ -61,7 +67,7 @@ fn of_cause(
         must(!cause.contrast.is_empty(), "what is confirmed has a contrast");
     }
     must(
-        cause.confidence == Confidence::Confirmed || cause.settle.is_some() || !cause.contrast.is_empty(),
+        cause.confidence == Confidence::Confirmed || cause.settle.is_some(),
         "what is not confirmed says what would settle it",
     );
     for contrast in &cause.contrast {

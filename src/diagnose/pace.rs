@@ -126,7 +126,7 @@ impl Evidence<'_> {
     /// nothing on the way takes as long as that timer.
     pub fn reached_afterwards(&self, failed: &Seen<'_, ParFact>) -> Option<FactId> {
         let host = host_of(&failed.body.client).filter(|_| self.is_cut_off(failed))?;
-        let ended = failed.fact.started_ms + failed.took();
+        let ended = failed.fact.started_ms.saturating_add(failed.took());
         let mut later = arms::did_web_tries(self, &host);
         later.retain(|(seen, _)| seen.fact.started_ms >= ended);
         let soon = |(seen, lookup): &(Seen<'_, HttpFact>, Lookup)| {

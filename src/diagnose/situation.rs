@@ -421,7 +421,7 @@ pub fn outcome_words(prediction: &Prediction) -> String {
 }
 
 fn attempt_words(attempt: &Attempt) -> String {
-    let took = attempt.ended_ms - attempt.started_ms;
+    let took = attempt.ended_ms.saturating_sub(attempt.started_ms);
     let address = attempt.address;
     match &attempt.end {
         AttemptEnd::Connected => format!("{address} connects after {took} ms"),

@@ -21,11 +21,7 @@ const TIED: &[(&str, &str, &str)] = &[
     ("src", "run/mod.rs", "run/reference.rs"),
     ("src", "run/mod.rs", "run/target.rs"),
     ("src", "run/mod.rs", "run/way_out.rs"),
-    ("probes/src", "inside/find.rs", "inside/claims.rs"),
-    ("probes/src", "inside/listeners.rs", "inside/find.rs"),
-    ("probes/src", "inside/process.rs", "inside/find.rs"),
     ("probes/src", "inside/claims.rs", "inside/survey.rs"),
-    ("probes/src", "inside/read.rs", "inside/credentials.rs"),
     ("probes/src", "inside/with_node.rs", "inside/engine_exec.rs"),
 ];
 

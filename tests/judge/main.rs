@@ -22,6 +22,7 @@ mod inside_position;
 mod inside_v6;
 mod inside_ways;
 mod invariants;
+mod invariants_bite;
 mod limits;
 mod login;
 mod mutants;

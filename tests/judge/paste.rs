@@ -327,38 +327,48 @@ fn read(value: &Value) -> Option<Run> {
 /// Every text of every run, one after the other, is something hostile everywhere in the run.
 #[test]
 fn a_shell_reads_what_was_meant() {
+    let all = runs();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let (mut lines, mut read_again) = (BTreeSet::new(), 0);
+    std::thread::scope(|scope| {
+        let parts = all.chunks(all.len().div_ceil(threads));
+        let parts: Vec<_> = parts.map(|part| scope.spawn(|| with_every_text_hostile(part))).collect();
+        for part in parts {
+            let (of_part, times) = part.join().unwrap();
+            lines.extend(of_part);
+            read_again += times;
+        }
+    });
+    assert!(read_again > 3_000, "{read_again}");
+    let foreign = lines.iter().filter(|line| line.contains("id>pwned")).count();
+    assert!(foreign > 5, "what is hostile and may be quoted is quoted: {foreign}");
+    a_real_shell_agrees(&lines);
+}
+
+/// The lines of these runs, and how many runs they were after a change.
+fn with_every_text_hostile(runs: &[(String, Run)]) -> (BTreeSet<String>, usize) {
     let mut lines = BTreeSet::new();
     let mut next = 0;
     let mut read_again = 0;
-    for (name, run) in runs() {
-        lines.extend(hold(&name, &run, "", true));
-        let original = value_of(&run);
+    for (name, run) in runs {
+        lines.extend(hold(name, run, "", true));
+        let original = value_of(run);
         let mut all = BTreeSet::new();
         texts(&original, "", &mut all);
         for text in all {
             next += 1;
-            // Runs have most of their texts in common: a third of them each is every one of them often enough.
-            if next % 3 != 0 {
-                continue;
-            }
-            let hostile = HOSTILE[next / 3 % HOSTILE.len()];
+            let hostile = HOSTILE[next % HOSTILE.len()];
             let mut changed = original.clone();
-            replace(&mut changed, &text, hostile);
             // A name of which only a part is hostile passes the looser tests on the way.
-            if next % 2 == 0 {
-                changed = original.clone();
-                replace(&mut changed, &text, &format!("{text}{hostile}"));
-            }
+            let whole = (next / HOSTILE.len()).is_multiple_of(2);
+            replace(&mut changed, &text, &if whole { hostile.to_owned() } else { format!("{text}{hostile}") });
             if let Some(run) = read(&changed) {
                 read_again += 1;
-                lines.extend(hold(&format!("{name}: {text:?} is {hostile:?}"), &run, hostile, next % 24 == 0));
+                lines.extend(hold(&format!("{name}: {text:?} is {hostile:?}"), &run, hostile, next % 71 == 0));
             }
         }
     }
-    assert!(read_again > 1_000, "{read_again}");
-    let foreign = lines.iter().filter(|line| line.contains("id>pwned")).count();
-    assert!(foreign > 5, "what is hostile and may be quoted is quoted: {foreign}");
-    a_real_shell_agrees(&lines);
+    (lines, read_again)
 }
 
 /// Hosts of the target, the reference and an application, each with everything hostile.

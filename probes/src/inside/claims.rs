@@ -8,48 +8,15 @@
 
 use std::collections::BTreeSet;
 
-use super::{cgroup, engine::Named, find::Candidate, listeners, read, survey::PdsProcess};
-use crate::{
-    net::Net,
-    process_fact::{ConfinementKind, FoundBy},
-    text::Text,
+use super::{
+    engine::Named,
+    find::Candidate,
+    listeners,
+    owner::{Owner, words},
+    proc_fs,
+    survey::PdsProcess,
 };
-
-/// Whose a process is.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Owner {
-    /// All of its control groups.
-    group: String,
-    /// Its user, where others may be in the same groups: a service and a container have theirs for themselves.
-    user: Option<u32>,
-}
-
-impl Owner {
-    pub(super) fn of(pid: u32) -> Self {
-        let group = read::text(format!("/proc/{pid}/cgroup"), read::SMALL).unwrap_or_default();
-        let apart = cgroup::confinement(&group).kind != ConfinementKind::None;
-        Self { group, user: user(pid).filter(|_| !apart) }
-    }
-}
-
-/// The effective user of a process.
-pub(super) fn user(pid: u32) -> Option<u32> {
-    let status = read::text(format!("/proc/{pid}/status"), read::SMALL).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
-}
-
-/// Of another ordinary user than the one who asks, and no service of the machine's: root starts those.
-pub(super) fn is_a_strangers(pid: u32) -> bool {
-    let Some(user) = user(pid) else { return true };
-    let own = nix::unistd::geteuid().as_raw();
-    // Who asks by sudo is known to it (sudo(8)).
-    let asks = std::env::var("SUDO_UID").ok().and_then(|user| user.parse().ok());
-    let groups = read::text(format!("/proc/{pid}/cgroup"), read::SMALL).unwrap_or_default();
-    let is_service =
-        groups.lines().any(|line| line.split(':').nth(2).is_some_and(|path| path.starts_with("/system.slice/")));
-    user != 0 && user != own && Some(user) != asks && !is_service
-}
+use crate::{net::Net, process_fact::FoundBy, text::Text};
 
 /// A process that says which PDS it is, and was not taken for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,12 +27,6 @@ pub struct Claim {
     pub hostname: Text,
     /// The process in words: number, user, program.
     pub words: String,
-}
-
-/// A process in words.
-pub(super) fn words(pid: u32) -> String {
-    let user = user(pid).map_or_else(|| "a user that is not told".to_owned(), |user| format!("user {user}"));
-    format!("process {pid} ({user}, program {})", listeners::program(pid))
 }
 
 /// What was decided.
@@ -174,7 +135,7 @@ pub(super) fn port_of_another(process: &PdsProcess) -> Option<String> {
     let sockets = listeners::listening(&pid.to_string());
     let inodes: Vec<u64> = sockets.iter().filter(|socket| socket.port == port).map(|socket| socket.inode).collect();
     // A socket that it was handed is another's too.
-    if listeners::sockets_of(pid).iter().any(|held| inodes.contains(held)) {
+    if proc_fs::sockets(pid).iter().any(|held| inodes.contains(held)) {
         return None;
     }
     let own = Owner::of(pid);

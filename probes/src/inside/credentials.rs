@@ -10,13 +10,10 @@ use std::{io, os::linux::fs::MetadataExt};
 use nix::unistd::{Gid, Uid, geteuid, setfsgid, setfsuid};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_thread_groups};
 
-use super::read;
+use super::proc_fs::Status;
 
 /// The capabilities that open files whatever their mode says (capabilities(7)).
 const OPENING: CapabilitySet = CapabilitySet::DAC_OVERRIDE.union(CapabilitySet::DAC_READ_SEARCH);
-
-/// The most groups that a process can be in (`NGROUPS_MAX`, credentials(7)), and so a bound on `/proc/PID/status`.
-const STATUS: u64 = 1024 * 1024;
 
 /// What a process may open.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +27,8 @@ pub(crate) struct Credentials {
 impl Credentials {
     /// Those of a process, as its `/proc/PID/status` has them (proc_pid_status(5)).
     pub(crate) fn of(pid: u32) -> io::Result<Self> {
-        let status = read::text(format!("/proc/{pid}/status"), STATUS)?;
-        let mut found = Self::in_status(&status).ok_or_else(|| io::Error::other("a status that cannot be read"))?;
+        let mut found =
+            Self::in_status(&Status::of(pid)?).ok_or_else(|| io::Error::other("a status that cannot be read"))?;
         // In a user namespace of its own they are rights over that namespace's files alone.
         if user_namespace(&pid.to_string()).is_none() || user_namespace(&pid.to_string()) != user_namespace("self") {
             found.opens = CapabilitySet::empty();
@@ -39,16 +36,12 @@ impl Credentials {
         Ok(found)
     }
 
-    fn in_status(status: &str) -> Option<Self> {
-        let line = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::split_whitespace);
-        // Real, effective, saved, and of the file system.
-        let fourth = |name: &str| line(name)?.nth(3)?.parse().ok();
-        let bits = u64::from_str_radix(line("CapEff:")?.next()?, 16).ok()?;
+    fn in_status(status: &Status) -> Option<Self> {
         Some(Self {
-            uid: fourth("Uid:")?,
-            gid: fourth("Gid:")?,
-            groups: line("Groups:")?.map(|group| group.parse().ok()).collect::<Option<_>>()?,
-            opens: CapabilitySet::from_bits_truncate(bits) & OPENING,
+            uid: status.users()?.files,
+            gid: status.groups()?.files,
+            groups: status.other_groups()?,
+            opens: CapabilitySet::from_bits_truncate(status.capabilities()?) & OPENING,
         })
     }
 
@@ -76,7 +69,7 @@ impl Credentials {
     /// Of the calling thread alone.
     fn take_on(&self) -> io::Result<()> {
         // In a user namespace of an ordinary user nobody may set them (user_namespaces(7)), and need not.
-        let now = Self::in_status(&read::text("/proc/thread-self/status", STATUS)?).ok_or_else(denied)?;
+        let now = Self::in_status(&Status::of_this_thread()?).ok_or_else(denied)?;
         if now.groups != self.groups {
             let groups = self.groups.iter().filter(|group| **group != u32::MAX);
             set_thread_groups(&groups.map(|group| rustix::thread::Gid::from_raw(*group)).collect::<Vec<_>>())?;
@@ -114,7 +107,7 @@ mod tests {
     use super::*;
     use crate::inside::{
         name_files,
-        read::Root,
+        root::Root,
         testing::{lab, skip},
     };
 
@@ -122,14 +115,14 @@ mod tests {
     fn what_a_status_says() {
         let status =
             "Name:\tnode\nUid:\t1000\t1001\t1002\t1003\nGid:\t5\t6\t7\t8\nGroups:\t4 24 \nCapEff:\t0000000000000006\n";
-        let found = Credentials::in_status(status).expect("credentials");
+        let found = Credentials::in_status(&status.into()).expect("credentials");
         assert_eq!((found.uid, found.gid, found.groups.as_slice()), (1003, 8, &[4, 24][..]));
         assert_eq!(found.opens, OPENING);
-        let without =
-            Credentials::in_status(&status.replace("4 24 ", "").replace("0006", "0000")).expect("credentials");
+        let without = Credentials::in_status(&status.replace("4 24 ", "").replace("0006", "0000").as_str().into())
+            .expect("credentials");
         assert!(without.groups.is_empty() && without.opens.is_empty());
         for bad in ["", "Uid:\t1\t1\t1\n", "Uid:\tx\tx\tx\tx\n"] {
-            assert!(Credentials::in_status(bad).is_none());
+            assert!(Credentials::in_status(&bad.into()).is_none());
         }
     }
 

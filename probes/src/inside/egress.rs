@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::future::join_all;
 
-use super::{address::range_of, name_files, namespace::drop_capabilities, network, read::Root, survey::Place};
+use super::{address::range_of, name_files, namespace::drop_capabilities, network, root::Root, survey::Place};
 use crate::{
     address_kind::is_public,
     contact_fact::{NotAsked, NotAskedFact},

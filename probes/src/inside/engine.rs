@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{environment::Environment, read::Root};
+use super::{environment::Environment, root::Root};
 use crate::{
     fact::{FactBody, Failure, FailureKind, ProbeName},
     failure,

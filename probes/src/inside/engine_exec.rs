@@ -9,7 +9,6 @@
 //! record of it goes when the process has ended and the engine clears it away (moby: within five minutes).
 
 use std::{
-    fs,
     os::{fd::OwnedFd, unix::process::ExitStatusExt},
     process::ExitStatus,
     sync::{Mutex, PoisonError},
@@ -22,7 +21,7 @@ use tokio::time::sleep;
 
 use super::{
     engine::{self, Known},
-    read,
+    proc_fs::{self, Status},
     seat::{KEPT, Refusal},
     with_node::{ANSWER, ARM, Ended, Trouble},
 };
@@ -63,7 +62,12 @@ pub(super) async fn run(known: &Known, pid: u32, arguments: Vec<String>, options
         for _ in 0..ASK.1 {
             sleep(ASK.0).await;
             let Ok((200, document)) = engine::get(socket, &inspect).await else { continue };
-            if let Some(process) = document.get("Pid").and_then(Value::as_u64).filter(|pid| *pid > 0) {
+            if let Some(process) = document
+                .get("Pid")
+                .and_then(Value::as_u64)
+                .and_then(|pid| u32::try_from(pid).ok())
+                .filter(|pid| *pid > 0)
+            {
                 started.is(known, process);
                 return;
             }
@@ -111,16 +115,13 @@ struct Started(Mutex<Option<OwnedFd>>);
 
 impl Started {
     /// Takes hold of the process, if it is one of the container's: by then the number may be another's.
-    fn is(&self, known: &Known, process: u64) {
+    fn is(&self, known: &Known, process: u32) {
         let Some(number) = i32::try_from(process).ok().and_then(Pid::from_raw) else { return };
         let Ok(handle) = pidfd_open(number, PidfdFlags::empty()) else { return };
-        let of = |pid: u64| {
-            let space = fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
-            Some((space?, read::text(format!("/proc/{pid}/cgroup"), read::SMALL).ok()?))
-        };
-        let theirs = known.first.and_then(|first| of(first.into()));
+        let of = |pid: u32| Some((proc_fs::namespace(pid, "pid")?, proc_fs::control_groups(pid).ok()?));
+        let theirs = known.first.and_then(of);
         // Of a namespace of its own, so that it is nobody of this machine.
-        let apart = fs::read_link("/proc/self/ns/pid").ok();
+        let apart = proc_fs::namespace(std::process::id(), "pid");
         if theirs.is_some() && theirs == of(process) && theirs.map(|(space, _)| space) != apart {
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle);
         }
@@ -139,7 +140,7 @@ impl Drop for Started {
 /// The path of the PDS's program in its container.
 fn program(pid: u32) -> Result<String, Trouble> {
     let no_node = || Trouble::Refused(Refusal::plain("its program is no Node that is still there"));
-    match fs::read_link(format!("/proc/{pid}/exe")) {
+    match proc_fs::exe(pid) {
         Ok(path) => {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let is_node = name.starts_with("node") && !name.contains("(deleted)");
@@ -153,15 +154,10 @@ fn program(pid: u32) -> Result<String, Trouble> {
 
 /// The user of the PDS, as its container numbers users; `None`: root, or not to be told, where it is the container's own.
 fn user(pid: u32) -> Option<String> {
-    let text = |name: &str| read::text(format!("/proc/{pid}/{name}"), read::SMALL).ok();
-    let status = text("status")?;
-    let inside = |key: &str, map: &str| -> Option<u64> {
-        let line = status.lines().find_map(|line| line.strip_prefix(key))?;
-        // Real, effective, saved, of the file system (proc_pid_status(5)).
-        let effective = line.split_whitespace().nth(1)?.parse().ok()?;
-        mapped(&text(map)?, effective)
-    };
-    let (user, group) = (inside("Uid:", "uid_map")?, inside("Gid:", "gid_map")?);
+    let status = Status::of(pid).ok()?;
+    let inside = |outside: u32, map: &str| mapped(&proc_fs::id_map(pid, map).ok()?, outside.into());
+    let user = inside(status.users()?.effective, "uid_map")?;
+    let group = inside(status.groups()?.effective, "gid_map")?;
     (user != 0).then(|| format!("{user}:{group}"))
 }
 

@@ -2,11 +2,7 @@
 
 use std::{io, path::PathBuf, time::SystemTime};
 
-use super::{
-    environment::{ENVIRONMENT, Environment},
-    namespace::Namespace,
-    read::Root,
-};
+use super::{environment::Environment, namespace::Namespace, read, root::Root};
 use crate::{
     fact::{FactBody, ProbeName},
     net::Net,
@@ -44,7 +40,7 @@ fn read(path: &str) -> io::Result<EnvFileFact> {
     let file = Root::here()?.file(path)?;
     let changed = file.metadata()?.modified().ok();
     let mut bytes = Vec::new();
-    file.take(ENVIRONMENT).read_to_end(&mut bytes)?;
+    file.take(read::ENVIRONMENT).read_to_end(&mut bytes)?;
     let environment = Environment::of_file(&Secret::new(bytes));
     Ok(EnvFileFact {
         path: Text::limited(path, 200),

@@ -1,14 +1,11 @@
 //! The environment of a process: keys and judged forms, and the few values that hold no secret.
 
+use super::proc_fs;
 use crate::{
     process_fact::{EnvironmentKey, ServiceHost},
     secret::{Form, Secret},
     text::Text,
 };
-
-/// The most bytes of an environment that are read (`MAX_ARG_STRLEN` is 128 KiB per string; real ones
-/// are below 16 KiB).
-pub(crate) const ENVIRONMENT: u64 = 512 * 1024;
 
 /// The most keys that are kept.
 const KEYS: usize = 160;
@@ -52,6 +49,11 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
+    /// That of a process.
+    pub(crate) fn of(pid: u32) -> std::io::Result<Self> {
+        Ok(Self::new(&proc_fs::environment(pid)?))
+    }
+
     /// Of the bytes of `/proc/PID/environ`: `KEY=value`, each with a NUL after it.
     pub(crate) fn new(raw: &Secret) -> Self {
         let mut entries = Vec::new();

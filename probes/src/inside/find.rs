@@ -1,16 +1,19 @@
 //! Finding the PDS among the processes of this machine.
 
-use std::{fs, time::Instant};
+use std::time::{Duration, Instant};
 
 use super::{
-    claims::Owner,
-    environment::{ENVIRONMENT, Environment},
-    listeners, read,
+    environment::Environment,
+    listeners,
+    owner::Owner,
+    proc_fs::{self, PROCESSES, arguments, pids, worked},
 };
-use crate::secret::Secret;
 
-/// The most processes that are looked at.
-const PROCESSES: usize = 20_000;
+/// A machine with so many processes that they take this long is no place to be thorough: in the time of the processor, as
+/// one that is busy with something else has no more of them.
+const WORK: Duration = Duration::from_secs(2);
+/// And where there is none to be had: what is asked afterwards needs some of the time that is left.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// The most PDSes that are examined.
 pub(super) const FOUND: usize = 4;
@@ -81,17 +84,16 @@ pub(super) fn scan() -> Scan {
     let mut scan = Scan::default();
     let mut found: Vec<(Candidate, Rank)> = Vec::new();
     let own = std::process::id();
-    let started = Instant::now();
+    let (started, before) = (Instant::now(), worked());
     let all = pids();
     scan.cut_short = all.len() == PROCESSES;
     for pid in all {
-        // A machine with so many processes that this takes seconds is no place to be thorough.
-        if started.elapsed().as_secs() >= 2 {
+        if worked().saturating_sub(before) >= WORK || started.elapsed() >= PATIENCE {
             scan.cut_short = true;
             break;
         }
-        let comm = read::text(format!("/proc/{pid}/comm"), 64).unwrap_or_default();
-        let comm = comm.trim();
+        let comm = proc_fs::comm(pid);
+        let comm = comm.as_str();
         if let Some(name) = DAEMONS.iter().find(|name| comm == **name || (comm.starts_with(**name) && name.len() == 15))
         {
             scan.daemons.push(Daemon { name, pid });
@@ -99,7 +101,7 @@ pub(super) fn scan() -> Scan {
         if pid == own {
             continue;
         }
-        match environment(pid) {
+        match Environment::of(pid) {
             Ok(environment) => found.extend(candidate(pid, &environment)),
             // Kernel threads and processes that are gone have none.
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied && is_runtime(pid, comm) => {
@@ -120,30 +122,10 @@ pub(super) fn scan() -> Scan {
     scan
 }
 
-fn pids() -> Vec<u32> {
-    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
-    let mut pids: Vec<u32> =
-        processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).take(PROCESSES).collect();
-    pids.sort_unstable();
-    pids
-}
-
-/// The environment a process was started with. What it changed itself since then is not in it.
-pub(super) fn environment(pid: u32) -> std::io::Result<Environment> {
-    let raw = Secret::new(read::bytes(format!("/proc/{pid}/environ"), ENVIRONMENT)?);
-    Ok(Environment::new(&raw))
-}
-
-/// The arguments of a process. They may hold secrets: only names and known flags are ever kept of them.
-pub(super) fn arguments(pid: u32) -> Vec<String> {
-    let raw = read::bytes(format!("/proc/{pid}/cmdline"), read::SMALL).unwrap_or_default();
-    raw.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
-}
-
 /// It runs JavaScript. Node names its main thread `node`, or `MainThread` since version 22.
 fn is_runtime(pid: u32, comm: &str) -> bool {
     let is = |name: &str| RUNTIMES.contains(&name.rsplit('/').next().unwrap_or(name));
-    is(&listeners::program(pid)) || is(comm) || arguments(pid).first().is_some_and(|word| is(word))
+    is(&proc_fs::program(pid)) || is(comm) || arguments(pid).first().is_some_and(|word| is(word))
 }
 
 /// Its arguments name the PDS package.
@@ -154,33 +136,32 @@ fn is_pds_command(pid: u32) -> bool {
 /// The PDS among the processes of a container whose first process is `first`: the best candidate, else
 /// the first that runs JavaScript, else that first one. `None`: `first` is of another container.
 pub(super) fn in_container(id: &str, first: u32) -> Option<u32> {
-    let group = |pid: u32| read::text(format!("/proc/{pid}/cgroup"), read::SMALL).unwrap_or_default();
+    let group = |pid: u32| proc_fs::control_groups(pid).unwrap_or_default();
     let of = |pid: u32| super::cgroup::confinement(&group(pid)).id;
     let named = of(first);
     // An engine inside a container of its own may leave no trace of its containers in the names.
     let is_id = named.as_ref().is_some_and(|named| named.len() == 64);
-    if is_id && named.as_deref() != Some(id) || !std::path::Path::new(&format!("/proc/{first}")).exists() {
+    if is_id && named.as_deref() != Some(id) || !proc_fs::exists(first) {
         return None;
     }
     let first_group = group(first);
-    let space = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let space = |pid: u32| proc_fs::namespace(pid, "pid");
     let own_space = space(std::process::id());
     let first_space = space(first).filter(|space| Some(space) != own_space.as_ref());
     let inside = |pid: &u32| {
         *pid == first || (is_id && group(*pid) == first_group) || (first_space.is_some() && space(*pid) == first_space)
     };
     let members: Vec<u32> = pids().into_iter().filter(inside).collect();
-    let found = members.iter().filter_map(|pid| candidate(*pid, &environment(*pid).ok()?)).collect();
-    let comm = |pid: u32| read::text(format!("/proc/{pid}/comm"), 64).unwrap_or_default();
-    let runtime = || members.iter().copied().find(|pid| is_runtime(*pid, comm(*pid).trim()));
+    let found = members.iter().filter_map(|pid| candidate(*pid, &Environment::of(*pid).ok()?)).collect();
+    let runtime = || members.iter().copied().find(|pid| is_runtime(*pid, &proc_fs::comm(*pid)));
     choose(found).first().map(|candidate| candidate.pid).or_else(runtime).or(Some(first))
 }
 
 /// Whether `pid` is in the container whose first process is `first`: in its namespace of processes, which is none of
 /// this machine's, or else in its control groups, as engines that give no such namespace have it.
 pub(super) fn shares_container(first: u32, pid: u32) -> bool {
-    let group = |pid: u32| read::text(format!("/proc/{pid}/cgroup"), read::SMALL).ok();
-    let space = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let group = |pid: u32| proc_fs::control_groups(pid).ok();
+    let space = |pid: u32| proc_fs::namespace(pid, "pid");
     let (own, theirs) = (space(std::process::id()), space(first));
     if pid == first || theirs.is_some() && theirs != own && theirs == space(pid) {
         return true;
@@ -200,7 +181,7 @@ struct Rank {
 
 impl Rank {
     fn of(pid: u32, group: String) -> Self {
-        Self { silent: false, started: super::process::started_ticks(pid).unwrap_or(u64::MAX), group }
+        Self { silent: false, started: proc_fs::started_ticks(pid).unwrap_or(u64::MAX), group }
     }
 }
 
@@ -218,12 +199,11 @@ fn candidate(pid: u32, environment: &Environment) -> Option<(Candidate, Rank)> {
         return None;
     };
     let port = environment.port().unwrap_or(crate::process_fact::DEFAULT_PORT);
-    let inodes = listeners::sockets_of(pid);
+    let inodes = proc_fs::sockets(pid);
     let of_process = pid.to_string();
     let listens =
         listeners::listening(&of_process).iter().any(|socket| socket.port == port && inodes.contains(&socket.inode));
-    let comm = read::text(format!("/proc/{pid}/comm"), 64).unwrap_or_default();
-    if !listens && !is_runtime(pid, comm.trim()) {
+    if !listens && !is_runtime(pid, &proc_fs::comm(pid)) {
         return None;
     }
     // One PDS may have helpers (goat, a debugger) with the same environment in the same container. What is another

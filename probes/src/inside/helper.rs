@@ -48,7 +48,10 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::seat::{Refusal, Seat};
+use super::{
+    proc_fs,
+    seat::{Refusal, Seat},
+};
 
 /// The name under which this program is a supervisor.
 const SUPERVISOR: &str = "pdsdoctor: with-node supervisor";
@@ -237,13 +240,10 @@ fn hung_up(line: &UnixStream, patience: Duration) -> io::Result<bool> {
 /// Ends the children that orphans have become, and theirs, until none is left.
 fn end_orphans() {
     let until = Instant::now() + ORPHANS;
-    let own = Pid::this().to_string();
+    let own = std::process::id();
     while Instant::now() < until {
-        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-            let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-            let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1));
-            if parent == Some(own.as_str()) {
+        for pid in proc_fs::every_pid().filter(|pid| proc_fs::parent(*pid) == Some(own)) {
+            if let Ok(pid) = i32::try_from(pid) {
                 let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             }
         }

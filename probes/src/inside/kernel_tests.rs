@@ -27,6 +27,10 @@ use crate::{
 
 const PREFIX: Ipv6Addr = Ipv6Addr::new(0x2a00, 1, 2, 3, 0, 0, 0, 0);
 
+// An address that is added is tentative, and no source, until a worker of the kernel has come to it, also where
+// `accept_dad` is 0 (addrconf_dad_work, net/ipv6/addrconf.c): on a busy machine that is later than the next look. With
+// `nodad` it is none from the start.
+
 /// Everything of one kind that was measured from `vantage`.
 fn of<'a, T>(facts: &'a [Fact], vantage: &Vantage, pick: impl Fn(&'a FactBody) -> Option<&'a T>) -> Vec<&'a T> {
     facts.iter().filter(|fact| fact.vantage == *vantage).filter_map(|fact| pick(&fact.body)).collect()
@@ -204,9 +208,9 @@ fn a_router_with_static_routes_is_told_apart() {
             "link set x1 up",
             "link set eth0 up",
             "link set tailscale0 up",
-            "addr add 2a00:1:2:4::5/64 dev eth0",
+            "addr add 2a00:1:2:4::5/64 dev eth0 nodad",
             "addr add 192.0.2.5/24 dev eth0",
-            "addr add fd7a:115c:a1e0::5/128 dev tailscale0",
+            "addr add fd7a:115c:a1e0::5/128 dev tailscale0 nodad",
             "-6 route add default via 2a00:1:2:4::1 dev eth0 proto static metric 50",
             "-6 route add default via 2a00:1:2:4::2 dev eth0 metric 90",
             "route add default via 192.0.2.1 dev eth0",
@@ -259,7 +263,7 @@ fn a_container_without_ipv6_beside_a_host_with_it() {
         ip("link add eth0 type veth peer name x0");
         ip("link set x0 up");
         ip("link set eth0 up");
-        ip("addr add 2a00:1:2:4::5/64 dev eth0");
+        ip("addr add 2a00:1:2:4::5/64 dev eth0 nodad");
         ip("-6 route add default via 2a00:1:2:4::1");
         let options = InsideOptions { pid: Some(process.pid()), ..InsideOptions::default() };
         let (survey, facts, missed) = measure(|net| async move { survey(&net, &options).await });

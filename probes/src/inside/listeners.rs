@@ -2,18 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
-use nix::time::{ClockId, clock_gettime};
-
-use super::{find, read};
-use crate::{
-    process_fact::{DEFAULT_PORT, Listener, ListenersFact, Owner},
-    text::Text,
-};
+use super::{proc_fs, read};
+use crate::process_fact::{DEFAULT_PORT, Listener, ListenersFact, Owner};
 
 /// The most sockets that are kept.
 const SOCKETS: usize = 64;
@@ -99,9 +93,9 @@ pub(super) fn fact(process: &str, ports: &[u16]) -> ListenersFact {
 }
 
 fn owner(pid: u32) -> Owner {
-    let program = program(pid);
+    let program = proc_fs::program(pid);
     let proxy = program.as_str() == "docker-proxy";
-    Owner { pid, hands_to: proxy.then(|| hands_to(&find::arguments(pid))).flatten(), program }
+    Owner { pid, hands_to: proxy.then(|| hands_to(&proc_fs::arguments(pid))).flatten(), program }
 }
 
 /// `docker-proxy -proto tcp -host-ip :: -host-port 443 -container-ip 172.18.0.3 -container-port 443`
@@ -114,25 +108,15 @@ fn hands_to(argv: &[String]) -> Option<SocketAddr> {
     Some(SocketAddr::new(after("container-ip")?.parse().ok()?, after("container-port")?.parse().ok()?))
 }
 
-/// The name of a process's program.
-pub(super) fn program(pid: u32) -> Text {
-    let exe = fs::read_link(format!("/proc/{pid}/exe")).ok();
-    let name = exe.as_ref().and_then(|path| path.file_name()?.to_str().map(|name| name.replace(" (deleted)", "")));
-    let comm = || read::text(format!("/proc/{pid}/comm"), 64).unwrap_or_default();
-    Text::limited(&name.unwrap_or_else(comm), 80)
-}
-
 /// The process that holds each of these sockets, as far as it may be seen.
 pub(super) fn owners(mut wanted: Vec<u64>) -> BTreeMap<u64, u32> {
-    let started = worked();
+    let started = proc_fs::worked();
     let mut owners = BTreeMap::new();
-    let Ok(processes) = fs::read_dir("/proc") else { return owners };
-    for process in processes.flatten() {
-        if wanted.is_empty() || worked().saturating_sub(started) > PATIENCE {
+    for pid in proc_fs::pids() {
+        if wanted.is_empty() || proc_fs::worked().saturating_sub(started) > PATIENCE {
             break;
         }
-        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        for inode in sockets_of(pid) {
+        for inode in proc_fs::sockets(pid) {
             if let Some(at) = wanted.iter().position(|known| *known == inode) {
                 wanted.swap_remove(at);
                 owners.insert(inode, pid);
@@ -140,21 +124,6 @@ pub(super) fn owners(mut wanted: Vec<u64>) -> BTreeMap<u64, u32> {
         }
     }
     owners
-}
-
-/// How long this thread has had the processor (clock_gettime(2), `CLOCK_THREAD_CPUTIME_ID`).
-fn worked() -> Duration {
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
-}
-
-/// The sockets that a process holds; empty without the right to look.
-pub(super) fn sockets_of(pid: u32) -> Vec<u64> {
-    let Ok(files) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
-    let inode = |file: fs::DirEntry| {
-        let link = fs::read_link(file.path()).ok()?;
-        link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
-    };
-    files.flatten().take(4096).filter_map(inode).collect()
 }
 
 #[cfg(test)]

@@ -1,12 +1,7 @@
 //! Who acts on router advertisements, and who made this machine forward: from what runs and what it
 //! left behind, not from the name of the distribution.
 
-use super::{
-    find::Daemon,
-    network::Network,
-    read::{self, Root},
-    sysctl::Boot,
-};
+use super::{find::Daemon, network::Network, read, root::Root, sysctl::Boot};
 use crate::{
     fact::{FactBody, ProbeName},
     host_fact::{ForwardingFact, InterfaceFact, RaHandler, RaHandlerFact},

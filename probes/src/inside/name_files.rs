@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use super::read::{self, Root};
+use super::{read, root::Root};
 use crate::{
     host_fact::{HostsEntry, NameFilesFact},
     text::Text,

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::read::Root;
+use super::root::Root;
 use crate::{
     process_fact::{NodeVersion, NodeVersionSource},
     text::Text,

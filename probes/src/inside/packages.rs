@@ -2,10 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::{
-    node,
-    read::{Root, SMALL},
-};
+use super::{node, read::SMALL, root::Root};
 use crate::{text::Text, wire::json};
 
 /// How many folders above the script are looked at: `/app/index.js` needs one, a workspace three.

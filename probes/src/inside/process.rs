@@ -1,11 +1,6 @@
 //! Facts about one process.
 
-use std::fs;
-
-use super::{
-    cgroup, find, namespace, node, packages,
-    read::{self, Root},
-};
+use super::{cgroup, environment::Environment, namespace, node, packages, proc_fs, read, root::Root};
 use crate::{
     process_fact::{FoundBy, Libc, OpenFiles, ProcessFact},
     text::Text,
@@ -17,15 +12,15 @@ pub(super) const USER_HZ: u64 = 100;
 
 /// Examines a process. `None`: there is no such process.
 pub(super) fn examine(pid: u32, found: FoundBy, because: &str) -> Option<ProcessFact> {
-    let group = read::text(format!("/proc/{pid}/cgroup"), read::SMALL).ok()?;
-    let environment = find::environment(pid).ok();
-    let argv = find::arguments(pid);
+    let group = proc_fs::control_groups(pid).ok()?;
+    let environment = Environment::of(pid).ok();
+    let argv = proc_fs::arguments(pid);
     let (node_arguments, script) = node::arguments(&argv);
     let mut fact = ProcessFact {
         pid,
         found,
         because: Text::new(because),
-        program: super::listeners::program(pid),
+        program: proc_fs::program(pid),
         script,
         confinement: cgroup::confinement(&group),
         own_network: own_network(pid),
@@ -48,7 +43,7 @@ pub(super) fn examine(pid: u32, found: FoundBy, because: &str) -> Option<Process
     let maps = read::text(format!("/proc/{pid}/maps"), read::TABLE).unwrap_or_default();
     fact.libc = libc(&maps, root.as_ref());
     if let Some(root) = &root {
-        let folder = fs::read_link(format!("/proc/{pid}/cwd")).ok();
+        let folder = proc_fs::folder(pid).ok();
         let found = packages::examine(root, &maps, &argv, folder.as_deref().and_then(std::path::Path::to_str));
         (fact.database_module, fact.package) = (found.database_module, found.pds);
     }
@@ -61,7 +56,7 @@ pub(super) fn examine(pid: u32, found: FoundBy, because: &str) -> Option<Process
         fact.services = environment.services();
         node_version = environment.node_version();
     }
-    let exe = fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let exe = proc_fs::exe(pid).ok();
     if let (Some(root), Some(exe)) = (root, exe.as_ref().and_then(|path| path.to_str())) {
         fact.node = node::find_version(&root, exe.trim_end_matches(" (deleted)"), node_version);
     }
@@ -69,7 +64,7 @@ pub(super) fn examine(pid: u32, found: FoundBy, because: &str) -> Option<Process
 }
 
 /// What only the engine can say without the right to look at the process.
-pub(super) fn add_environment(fact: &mut ProcessFact, environment: &super::environment::Environment) {
+pub(super) fn add_environment(fact: &mut ProcessFact, environment: &Environment) {
     if fact.environment_read {
         return;
     }
@@ -88,21 +83,10 @@ fn own_network(pid: u32) -> Option<bool> {
     Some(namespace::network_of(pid)? != namespace::network_here()?)
 }
 
-/// Field 22 of `/proc/PID/stat`: ticks from boot to start. The name in field 2 may hold anything,
-/// brackets too, so fields are counted from its last one.
-pub(super) fn started_ticks(pid: u32) -> Option<u64> {
-    ticks(&read::text(format!("/proc/{pid}/stat"), 4096).ok()?)
-}
-
-/// The same of the file's text.
-pub(super) fn ticks(stat: &str) -> Option<u64> {
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
-}
-
 fn uptime(pid: u32) -> Option<u64> {
     let since_boot = read::text("/proc/uptime", 128).ok()?;
     let since_boot: f64 = since_boot.split_whitespace().next()?.parse().ok()?;
-    Some((since_boot as u64).saturating_sub(started_ticks(pid)? / USER_HZ))
+    Some((since_boot as u64).saturating_sub(proc_fs::started_ticks(pid)? / USER_HZ))
 }
 
 /// `/proc/PID/limits`: "Max open files   1024   524288   files".

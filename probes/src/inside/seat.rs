@@ -29,7 +29,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     confine::{self, NOBODY},
-    environment::{ENVIRONMENT, Environment},
+    environment::Environment,
+    proc_fs::{self, Status},
     read,
 };
 use crate::secret::Secret;
@@ -122,7 +123,7 @@ impl Seat {
             return Err(Refusal::plain("its program is no Node that is still there"));
         }
         let file = id(&folder.metadata("exe").during("its program cannot be looked at")?);
-        let status = folder.text("status").during("its state cannot be read")?;
+        let status = Status::at(folder.path("status")).during("its state cannot be read")?;
         if folder.id("ns/user").during("its namespaces cannot be looked at")? != own_id("ns/user")? {
             return Err(Refusal::needs(
                 "it is in a user namespace that is not this machine's own, where its users are not what they seem",
@@ -214,31 +215,21 @@ fn own_id(path: &str) -> Result<(u64, u64), Refusal> {
 }
 
 /// Never as root: in a container's own files that would be the container's word on what root does.
-fn ids(status: &str) -> Option<(u32, u32)> {
-    // Real, effective, saved, of the file system (proc_pid_status(5)).
-    let of = |name: &str| -> Option<Vec<u32>> {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.split_whitespace().map(|word| word.parse().ok()).collect()
-    };
-    let (users, groups) = (of("Uid:")?, of("Gid:")?);
-    if users.contains(&0) {
+fn ids(status: &Status) -> Option<(u32, u32)> {
+    let (users, groups) = (status.users()?, status.groups()?);
+    if users.has_root() {
         return Some((NOBODY, NOBODY));
     }
-    let group = if groups.contains(&0) { NOBODY } else { *groups.get(1)? };
-    Some((*users.get(1)?, group))
+    Some((users.effective, if groups.has_root() { NOBODY } else { groups.effective }))
 }
 
 /// What else may hold a process and cannot be taken over: filters of system calls, and the labels of AppArmor or SELinux.
 /// Landlock is not told of a process (and is the process's own doing).
-fn not_held_otherwise(folder: &Folder, status: &str) -> Result<(), Refusal> {
-    let own = std::fs::read_to_string("/proc/self/status").during("the own state cannot be read")?;
-    let number = |status: &str, name: &str| -> u64 {
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        line.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
-    };
-    // More filters than this process has; kernels before 5.9 do not count them.
-    let more = number(status, "Seccomp_filters:") > number(&own, "Seccomp_filters:");
-    if number(status, "Seccomp:") > number(&own, "Seccomp:") || more {
+fn not_held_otherwise(folder: &Folder, status: &Status) -> Result<(), Refusal> {
+    let own = Status::of_this_thread().during("the own state cannot be read")?.seccomp();
+    let theirs = status.seccomp();
+    // A stricter mode, or more filters than this process has.
+    if theirs.0 > own.0 || theirs.1 > own.1 {
         return Err(Refusal::needs(
             "its system calls are filtered (seccomp), and nobody else can be put under its filter",
             "the engine of its container (docker.sock), or a service without SystemCallFilter",
@@ -370,11 +361,11 @@ impl Folder {
     }
 
     fn started(&self) -> Option<u64> {
-        super::process::ticks(&self.text("stat").ok()?)
+        proc_fs::Stat(self.text("stat").ok()?).started_ticks()
     }
 
     fn environment(&self) -> io::Result<Environment> {
-        Ok(Environment::new(&Secret::new(read::bytes(self.path("environ"), ENVIRONMENT)?)))
+        Ok(Environment::new(&Secret::new(read::bytes(self.path("environ"), read::ENVIRONMENT)?)))
     }
 }
 
@@ -384,13 +375,15 @@ mod tests {
 
     #[test]
     fn never_root() {
-        let of = |users: &str, groups: &str| ids(&format!("Name:\tnode\nUid:\t{users}\nGid:\t{groups}\n"));
+        let of = |users: &str, groups: &str| {
+            ids(&Status::from(format!("Name:\tnode\nUid:\t{users}\nGid:\t{groups}\n").as_str()))
+        };
         assert_eq!(of("1000 1000 1000 1000", "100 100 100 100"), Some((1000, 100)));
         assert_eq!(of("0 0 0 0", "0 0 0 0"), Some((NOBODY, NOBODY)));
         assert_eq!(of("1000 1000 0 1000", "100 100 100 100"), Some((NOBODY, NOBODY)));
         assert_eq!(of("1000 1000 1000 1000", "0 0 0 0"), Some((1000, NOBODY)));
-        assert_eq!(ids("Uid:\t\nGid:\t\n"), None);
-        assert_eq!(ids("Uid:\tx\n"), None);
+        assert_eq!(ids(&"Uid:\t\nGid:\t\n".into()), None);
+        assert_eq!(ids(&"Uid:\tx\n".into()), None);
     }
 
     #[test]

@@ -13,8 +13,8 @@ use super::{
     listeners, managers, name_files,
     namespace::{Namespace, network_here, network_of},
     network::{self, Network},
-    process,
-    read::Root,
+    owner, proc_fs, process,
+    root::Root,
     sysctl::{self, Boot},
 };
 use crate::{
@@ -104,7 +104,7 @@ pub struct PdsProcess {
 impl PdsProcess {
     /// It in words: number, user, program.
     pub fn words(&self) -> String {
-        claims::words(self.fact.pid)
+        owner::words(self.fact.pid)
     }
 
     /// An engine of this machine made its container with the host name that the process has: more than its own word.
@@ -114,7 +114,7 @@ impl PdsProcess {
 
     /// That it is the PDS is the word of another ordinary user, whom neither an engine nor root stands behind.
     pub fn is_a_strangers_word(&self) -> bool {
-        !self.is_vouched() && claims::is_a_strangers(self.fact.pid)
+        !self.is_vouched() && owner::is_a_strangers(self.fact.pid)
     }
 
     /// Who else holds the port that it says is its own, in words.
@@ -416,7 +416,7 @@ async fn of_pid(
         (None, ConfinementKind::Podman) => ask(net, options, Engine::Podman, &fact).await,
         _ => None,
     };
-    let started = process::started_ticks(pid);
+    let started = proc_fs::started_ticks(pid);
     let known = engine.as_ref().map(|engine| engine.known.clone());
     let made_for = engine.as_ref().and_then(|engine| engine.environment.hostname());
     if let Some(engine) = engine {

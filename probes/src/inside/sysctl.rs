@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::read::{self, Root};
+use super::{read, root::Root};
 use crate::{
     fact::{FactBody, ProbeName},
     host_fact::{BootValue, BootVia, SysctlFact, SysctlValue},

@@ -1,6 +1,6 @@
 //! What Caddy and nginx are told to pass requests on to. Of their configuration nothing else is kept.
 
-use super::read::{self, Root};
+use super::{read, root::Root};
 use crate::{process_fact::Upstream, text::Text};
 
 /// The most files that are read, with all that they include.

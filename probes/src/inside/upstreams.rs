@@ -8,10 +8,11 @@ use std::{
 
 use super::{
     address::range_of,
-    claims::is_a_strangers,
-    find, listeners, name_files,
+    listeners, name_files,
     namespace::{Namespace, drop_capabilities, network_here, network_of},
-    read::{self, Root},
+    owner::is_a_strangers,
+    proc_fs, read,
+    root::Root,
     upstream_files::{self, Written},
 };
 use crate::{
@@ -31,9 +32,6 @@ use crate::{
 
 /// Web servers whose configuration is understood.
 const KNOWN: [&str; 2] = ["caddy", "nginx"];
-
-/// The most processes that are looked at.
-const PROCESSES: usize = 20_000;
 
 /// The most addresses of upstreams that are asked.
 const ASKED: usize = 4;
@@ -128,13 +126,7 @@ fn server(port: u16) -> Option<u32> {
         return Some(owner.pid);
     }
     // What another program holds the port for, or instead of: Docker's, for a container that it hands on to.
-    let entries = std::fs::read_dir("/proc").ok()?;
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).take(PROCESSES);
-    pids.filter(|pid| {
-        let comm = read::text(format!("/proc/{pid}/comm"), 64).unwrap_or_default();
-        known(comm.trim()) && !is_a_strangers(*pid)
-    })
-    .min()
+    proc_fs::pids().into_iter().find(|pid| known(&proc_fs::comm(*pid)) && !is_a_strangers(*pid))
 }
 
 /// Who listens there has root's leave.
@@ -146,11 +138,11 @@ fn is_privileged(port: u16) -> bool {
 type Examined = (ProxyFact, Vec<SocketAddr>, BTreeMap<String, Vec<IpAddr>>);
 
 fn examine(pid: u32) -> Option<Examined> {
-    let program = listeners::program(pid);
+    let program = proc_fs::program(pid);
     let root = Root::of(pid).ok()?;
-    let folder = std::fs::read_link(format!("/proc/{pid}/cwd")).ok();
+    let folder = proc_fs::folder(pid).ok();
     let folder = folder.as_deref().and_then(std::path::Path::to_str).unwrap_or("/");
-    let argv = find::arguments(pid);
+    let argv = proc_fs::arguments(pid);
     let Written { files, upstreams, unreadable } = upstream_files::read(&root, &program, &argv, folder);
     let names = name_files::read(&root);
     let servers = names.nameservers.iter().filter_map(|server| Some(SocketAddr::new(server.parse().ok()?, 53)));
@@ -185,7 +177,7 @@ mod tests {
         std::fs::set_permissions(folder.path(), open).expect("rights");
         let start = |user: u32| Command::new(&program).arg("60").uid(user).gid(user).spawn().expect("a process");
         let (mut theirs, mut roots) = (start(STRANGER), start(0));
-        let named = |pid: u32| read::text(format!("/proc/{pid}/comm"), 64).is_ok_and(|comm| comm.trim() == "nginx");
+        let named = |pid: u32| proc_fs::comm(pid) == "nginx";
         assert!(named(theirs.id()) && named(roots.id()));
         // The stranger's is the older one.
         let found = server(59_999);

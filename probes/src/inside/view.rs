@@ -2,7 +2,7 @@
 
 use std::os::linux::fs::MetadataExt;
 
-use super::{name_files, read::Root};
+use super::{name_files, root::Root};
 
 /// The process has files of its own as far as names are concerned: another root directory, or other mounts under which the
 /// resolver's files are not this machine's. With `ip netns exec`, with `BindReadOnlyPaths=` of a unit, or in a snap the root

@@ -24,7 +24,7 @@ use tokio::{
 use super::{
     engine_exec,
     helper::{self, Job, Outcome},
-    process,
+    proc_fs,
     seat::Refusal,
     survey::{InsideOptions, PdsProcess},
 };
@@ -107,7 +107,7 @@ pub async fn with_node(net: &Net, pds: &PdsProcess, how: &InsideOptions, url: &s
         };
         let arguments = arguments(url, there.user_agent());
         let ended = match &pds.engine {
-            _ if process::started_ticks(pds.fact.pid) != pds.started => {
+            _ if proc_fs::started_ticks(pds.fact.pid) != pds.started => {
                 Err(Trouble::Refused(Refusal::plain("it has ended")))
             }
             Some(engine) => engine_exec::run(engine, pds.fact.pid, arguments, options).await,

@@ -359,6 +359,11 @@ fn path(evidence: &Evidence<'_>, host: &str, tls: Seen<'_, TlsFact>, certificate
         if let Some(url) = &certificate.issuer_url {
             cause = cause.saw(format!("the missing certificate is at {url}"));
         }
+        if cause.confidence != Confidence::Confirmed {
+            cause = cause.settle(
+                "the issuer's own certificate: is it signed by a root that browsers have, or is it a private CA's?",
+            );
+        }
         return Some(with_control(evidence, cause, host, "one certificate, no path to a root", control.is_some()));
     }
     let what = if certificate.self_issued { "signed by itself" } else { "from a CA that nobody else knows" };

@@ -89,6 +89,9 @@ fn localhost(evidence: &Evidence<'_>) -> Option<Cause> {
         ),
         _ => cause.settle("the same request at a reference PDS"),
     };
+    if cause.confidence != Confidence::Confirmed && cause.settle.is_none() {
+        cause = cause.settle("the PDS's log, and its proxy's, at the time of the check");
+    }
     Some(cause.remedy(if code == Code::ProxyOauthRoutesMissing {
         Remedy::new(
             "Pass /oauth/ to the PDS, with POST",

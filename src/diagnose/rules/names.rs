@@ -69,6 +69,13 @@ fn absent(evidence: &Evidence<'_>, host: &str, answers: &[Seen<'_, DnsFact>]) ->
     let finish = |cause: Cause, outcome: &str| match &control {
         Some((id, name)) => {
             let that = format!("{name}: resolved");
+            // A resolver may refuse one name by a filter of its own, or know one type of it only.
+            let cause = if cause.confidence == Confidence::Confirmed {
+                cause
+            } else {
+                let elsewhere = command!["dig", HostName::new(host), "@9.9.9.9"];
+                cause.settle(Settle::text("the same question, asked of another resolver:").and(elsewhere))
+            };
             cause.because([id.clone()]).contrast(
                 "the same question to the same name server, about another name",
                 format!("{host}: {outcome}"),

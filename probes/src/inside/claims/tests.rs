@@ -1,7 +1,10 @@
 #![allow(clippy::unwrap_used)] // a test's own
 
 use super::*;
-use crate::{inside::process, testing};
+use crate::{
+    inside::{owner::is_a_strangers, process},
+    testing,
+};
 
 const HOST: &str = "pds.example.com";
 

@@ -1,4 +1,5 @@
 use std::{
+    fs,
     os::unix::{fs::PermissionsExt, process::CommandExt},
     process::{Child, Command},
     sync::Arc,

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)] // a test's own
 
+use std::process::Stdio;
+
 use super::*;
 
 #[test]
@@ -33,4 +35,29 @@ fn whatever_it_says_is_cleaned() {
     }
     let long = said(&format!("{{\"code\":\"{}\"}}", "x".repeat(4_000)));
     assert!(long.code.unwrap().chars().count() <= 61);
+}
+
+/// In a container nothing is left of a program that was killed: the Node there has its own end, wherever it hangs, and
+/// before anybody stops waiting for it.
+#[test]
+fn a_node_that_nobody_waits_for_ends_by_itself() {
+    if std::process::Command::new("node").arg("--version").output().is_err() {
+        return crate::inside::testing::skip("no Node here");
+    }
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", silent.local_addr().unwrap());
+    let began = Instant::now();
+    let start = |script: &str| {
+        let mut arguments = arguments(&url, "a test");
+        arguments[2] = script.to_owned();
+        let mut command = std::process::Command::new("node");
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().unwrap()
+    };
+    let endless = SCRIPT.replace("AbortSignal.timeout(10000)", "new AbortController().signal");
+    assert_ne!(endless, SCRIPT);
+    let (mut by_its_limit, mut by_its_timer) = (start(SCRIPT), start(&endless));
+    assert!(by_its_limit.wait().unwrap().success());
+    assert_eq!(by_its_timer.wait().unwrap().code(), Some(3));
+    assert!(began.elapsed() < ARM + END, "{:?}", began.elapsed());
 }

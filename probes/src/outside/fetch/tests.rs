@@ -206,21 +206,30 @@ async fn floods() {
 /// More large bodies than are read at once, all held open: none is lost that ends in time, and small ones do not wait.
 #[tokio::test]
 async fn large_bodies_take_turns() {
-    let large = serve(|mut stream| async move {
-        read_head(&mut stream).await;
-        let length = limits::BODY_BYTES - 10;
-        write_all(&mut stream, format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n").as_bytes()).await;
-        write_all(&mut stream, &vec![b' '; length - 1]).await;
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        write_all(&mut stream, b" ").await;
+    let (held, mut all_held) = tokio::sync::watch::channel(0);
+    let (release, released) = tokio::sync::watch::channel(false);
+    let large = serve(move |mut stream| {
+        let (held, mut released) = (held.clone(), released.clone());
+        async move {
+            read_head(&mut stream).await;
+            let length = limits::BODY_BYTES - 10;
+            write_all(&mut stream, format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n").as_bytes()).await;
+            write_all(&mut stream, &vec![b' '; length - 1]).await;
+            held.send_modify(|count| *count += 1);
+            let _ = released.wait_for(|now| *now).await;
+            write_all(&mut stream, b" ").await;
+        }
     })
     .await;
     let small = raw_server("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
     let limit = Duration::from_secs(20);
     let all = futures_util::future::join_all((0..2 * limits::LARGE_BODIES).map(|_| plain(large, limit)));
     let (facts, small) = tokio::join!(all, async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        plain(small, Duration::from_millis(200)).await
+        // As many as are read at once lack their last byte.
+        let _ = all_held.wait_for(|count| *count >= limits::LARGE_BODIES).await;
+        let small = plain(small, LIMIT).await;
+        let _ = release.send(true);
+        small
     });
     assert_eq!(kind(&small), None);
     for fact in facts {

@@ -193,7 +193,7 @@ fn series(all: &[Seen<'_, DnsFact>], of: Subject<'_>) -> Series {
             continue;
         }
         // The attempt that followed it began when it was over.
-        let over = seen.fact.started_ms + seen.took();
+        let over = seen.fact.started_ms.saturating_add(seen.took());
         let next = again.iter().enumerate().filter(|(_, later)| later.fact.started_ms >= over);
         let last = match next.min_by_key(|(_, later)| later.fact.started_ms).map(|(at, _)| at) {
             Some(at) => again.swap_remove(at),
@@ -278,18 +278,22 @@ fn flaky(evidence: &Evidence<'_>, place: &Vantage) -> Option<Cause> {
         None => cause,
     };
     if confidence < Confidence::Confirmed {
-        let at = word!["@", server];
         cause = cause.settle(if silent {
-            Settle::text("a few times, by TCP, which repeats what gets lost:")
-                .and(command!["dig +tcp +tries=1", HostName::new(name), at])
-                .then(". If that always answers, packets get lost on the way to it")
+            by_tcp(name, server)
         } else {
             Settle::text("a few times:")
-                .and(command!["dig +tries=1", HostName::new(name), at])
+                .and(command!["dig +tries=1", HostName::new(name), word!["@", server]])
                 .then(", and the same at another resolver")
         });
     }
     Some(cause.remedy(another_resolver(evidence, "that answers every time", &at)))
+}
+
+/// What tells a silent resolver from packets that get lost on the way to it.
+fn by_tcp(name: &str, server: IpAddr) -> Settle {
+    Settle::text("a few times, by TCP, which repeats what gets lost:")
+        .and(command!["dig +tcp +tries=1", HostName::new(name), word!["@", server]])
+        .then(". If that always answers, packets get lost on the way to it")
 }
 
 /// The PDS's servers fail for an application's name, or deny it, and know others; the reference knows it.
@@ -321,6 +325,7 @@ fn one_name(evidence: &Evidence<'_>, place: &Vantage, host: &str) -> Option<Caus
     );
     let cause = Cause::new(Code::DnsContainerResolverFlaky, Impact::Broken, confidence, summary)
         .scope(Scope { host: Some(host.to_owned()), ..Scope::at(&at) });
+    let cause = if lossy { cause.settle(by_tcp(host, of_host.first()?.body.server.ip())) } else { cause };
     let cause = match blame.works_here() {
         Some(works) => cause.because([works.id()]).contrast(
             format!("the addresses of {host}, asked from two places"),

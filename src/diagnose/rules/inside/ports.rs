@@ -101,6 +101,9 @@ fn wrong_port(evidence: &Evidence<'_>) -> Option<Cause> {
                 .then(", where the PDS runs"),
         ),
     };
+    if confidence == Confidence::Likely {
+        cause = cause.settle("what the web server before it answers now: 502 or 504, if nothing gets through");
+    }
     if confidence == Confidence::Possible {
         cause =
             cause.settle("what the proxy's configuration asks: reverse_proxy in the Caddyfile, proxy_pass of nginx");

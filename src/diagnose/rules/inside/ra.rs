@@ -160,6 +160,11 @@ fn ignored_by_kernel(evidence: &Evidence<'_>, uplink: &Uplink<'_>) -> Option<Cau
             )
         }
     };
+    if cause.confidence != Confidence::Confirmed && cause.settle.is_none() {
+        let ask = command!["sudo rdisc6", InterfaceName::new(name)];
+        cause =
+            cause.settle(Settle::run(ask).then(": does a router there call itself a way out, by a lifetime above 0?"));
+    }
     Some(with_remedies(cause, evidence, uplink))
 }
 

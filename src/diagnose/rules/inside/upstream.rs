@@ -18,7 +18,7 @@ use crate::diagnose::{
     evidence::{Evidence, Seen},
     inside::{Fate, fate, place_words},
     rules::list,
-    step::{Prose, Settle, command, compose, entry, prose, quoted, run, say, told, write},
+    step::{Prose, Settle, Url, command, compose, entry, prose, quoted, run, say, told, write},
 };
 
 /// What came of it.
@@ -147,6 +147,16 @@ fn cause(evidence: &Evidence<'_>, proxy: Seen<'_, ProxyFact>, asked: &[Asked<'_>
         }
         None => cause.settle("_health, asked where the PDS runs, at its own port"),
     };
+    if cause.confidence != Confidence::Confirmed && cause.settle.is_none() {
+        let asked = Url::at(
+            if first.upstream.tls { "https" } else { "http" },
+            &first.upstream.host,
+            Some(first.upstream.port),
+            "/xrpc/_health",
+        );
+        cause =
+            cause.settle(Settle::text("what the proxy asks, asked where it runs:").and(command!["curl -sv", asked]));
+    }
     Some(with_remedies(cause, evidence, code, port, first, proxy.body))
 }
 
