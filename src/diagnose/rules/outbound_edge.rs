@@ -47,6 +47,7 @@ const TURNED_AWAY: &[&str] = &[
 const LIMITED: &[&str] = &["too many requests", "http 429", "status 429"];
 
 /// The application's server answers this PDS otherwise than everybody else (failure catalogue no. 33).
+#[expect(clippy::too_many_lines, reason = "one judgment, in the order in which its questions are asked")]
 fn turned_away(evidence: &Evidence<'_>, client: &str) -> Option<Cause> {
     let (seen, stage) = evidence.par(Role::Target, Some(client), ParArm::CacheBusted)?;
     let text = seen.body.description.as_deref().or(seen.body.error.as_deref())?.to_ascii_lowercase();

@@ -36,6 +36,7 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one judgment, in the order in which its questions are asked")]
 fn cause(evidence: &Evidence<'_>, files: Seen<'_, NameFilesFact>, host: &str, role: Role) -> Option<Cause> {
     let inside = evidence.inside();
     let place = inside.place();

@@ -191,6 +191,8 @@ fn is_elsewhere(asked: &Asked<'_>, listening: &[&Listener], place: &Vantage) -> 
         && asked.tries.iter().all(|seen| refused(seen) && seen.body.addr.is_some_and(|addr| another || !takes(addr)))
 }
 
+#[expect(clippy::too_many_lines, reason = "one remedy for each way in which a proxy asks elsewhere")]
+#[expect(clippy::too_many_arguments, reason = "all that the remedies name")]
 fn with_remedies(
     cause: Cause,
     evidence: &Evidence<'_>,
