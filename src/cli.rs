@@ -230,7 +230,7 @@ pub struct Show {
     #[command(flatten)]
     pub color: Color,
     /// Only the verdict and one line per cause
-    #[arg(short, long, conflicts_with = "verbose", help_heading = OUTPUT)]
+    #[arg(short, long, visible_alias = "brief", conflicts_with = "verbose", help_heading = OUTPUT)]
     pub quiet: bool,
     /// Everything that was measured, with times
     #[arg(short, long, help_heading = OUTPUT)]

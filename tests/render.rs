@@ -23,6 +23,85 @@ fn text(sample: &Sample, style: Style) -> String {
     report(&sample.run, &sample.diagnosis, Format::Text, &style)
 }
 
+const DETAILS: [Detail; 3] = [Detail::Quiet, Detail::Normal, Detail::Verbose];
+
+fn markdown(sample: &Sample, detail: Detail) -> String {
+    report(&sample.run, &sample.diagnosis, Format::Markdown, &Style { detail, ..STYLE })
+}
+
+/// What of a Markdown text is no code: every block and span of code is left out, as CommonMark finds them.
+fn outside_code(text: &str) -> String {
+    let ticks = |text: &str| text.len() - text.trim_start_matches('`').len();
+    let (mut out, mut fence) = (String::new(), 0);
+    for line in text.lines() {
+        let leading = ticks(line);
+        if fence > 0 {
+            if leading >= fence && line.len() == leading {
+                fence = 0;
+            }
+            continue;
+        }
+        if leading >= 3 && line[leading..].chars().all(char::is_alphabetic) {
+            fence = leading;
+            continue;
+        }
+        let mut rest = line;
+        while let Some(start) = rest.find('`') {
+            out.push_str(&rest[..start]);
+            let length = ticks(&rest[start..]);
+            rest = &rest[start + length..];
+            // A span ends with a row of as many.
+            loop {
+                let end = rest.find('`').expect("a span of code ends in its line");
+                let row = ticks(&rest[end..]);
+                rest = &rest[end + row..];
+                if row == length {
+                    break;
+                }
+            }
+        }
+        out.push_str(rest);
+        out.push('\n');
+    }
+    assert_eq!(fence, 0, "a block of code is closed: {text}");
+    out
+}
+
+/// Nothing but the program's own marks is left where Markdown would act on it.
+fn is_harmless(text: &str) {
+    let own = ["<details>", "</details>", "<summary>The whole report</summary>", "<summary>Other remedies</summary>"];
+    let mut rest = outside_code(text);
+    assert_eq!(rest.matches("<details>").count(), rest.matches("</details>").count());
+    own.iter().for_each(|own| rest = rest.replace(own, ""));
+    for line in rest.lines() {
+        let line = line.trim_start_matches("### ").replace("**", "");
+        let bad = line.chars().find(|c| "<>[]@#&\\*_~$!{}=+/%^".contains(*c));
+        assert_eq!(bad, None, "{line:?} in {text}");
+        let cells = line.starts_with("| ") && line.matches('|').count() == 4;
+        assert!(cells || !line.contains('|'), "{line:?} in {text}");
+        assert!(!line.contains("www.") && !line.contains("://"), "{line:?} in {text}");
+    }
+}
+
+#[test]
+fn markdown_reports() {
+    for sample in samples::all().iter().filter(|sample| sample.name != "hostile") {
+        insta::assert_snapshot!(format!("markdown_{}", sample.name), markdown(sample, Detail::Normal));
+    }
+    let sample = samples::first_field_report();
+    insta::assert_snapshot!("markdown_brief", markdown(&sample, Detail::Quiet));
+}
+
+#[test]
+fn markdown_has_no_mark_that_is_not_its_own() {
+    for sample in samples::all() {
+        for detail in DETAILS {
+            is_harmless(&markdown(&sample, detail));
+        }
+        assert!(markdown(&sample, Detail::Quiet).chars().count() < 2_000, "{}", sample.name);
+    }
+}
+
 fn styles() -> impl Iterator<Item = Style> {
     let widths = [60, 80, 110];
     let details = [Detail::Quiet, Detail::Normal, Detail::Verbose];
@@ -94,6 +173,9 @@ fn nothing_a_terminal_obeys_is_printed() {
         }
         let json = report(&sample.run, &sample.diagnosis, Format::Json, &STYLE);
         assert!(!json.contains(obeyed), "{}", sample.name);
+        for detail in DETAILS {
+            assert!(!markdown(&sample, detail).contains(obeyed), "{}", sample.name);
+        }
     }
 }
 
@@ -107,7 +189,7 @@ proptest::proptest! {
         for cause in &mut sample.diagnosis.causes {
             cause.summary = text.clone();
             cause.seen = vec![text.clone()];
-            cause.contrast[0].this = text.clone();
+            cause.contrast[0].this = text.clone().into();
             cause.remedies[0].steps = vec![say(prose![quoted(&text)])];
             cause.remedies[0].verify = measure_again(Some(&text), false);
         }
@@ -115,6 +197,11 @@ proptest::proptest! {
             let shown = crate::text(&sample, Style { width, unicode, color: false, detail });
             proptest::prop_assert!(!shown.chars().any(|c| c.is_control() && c != '\n'));
             proptest::prop_assert!(unicode || shown.is_ascii());
+        }
+        for detail in DETAILS {
+            let shown = crate::markdown(&sample, detail);
+            is_harmless(&shown);
+            proptest::prop_assert!(detail != Detail::Quiet || shown.chars().count() < 2_000);
         }
         let json = report(&sample.run, &sample.diagnosis, Format::Json, &STYLE);
         let value: serde_json::Value = serde_json::from_str(&json).expect("JSON");

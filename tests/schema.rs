@@ -139,7 +139,7 @@ fn the_fields_are_those_of_the_contract() {
         ("causes/0/scope", "host"),
         ("causes/0/contrast/0", "what this that"),
         ("causes/0/symptoms/0", "code title because"),
-        ("causes/0/remedies/0", "title steps risk undo verify proven"),
+        ("causes/0/remedies/0", "title steps risk undo verify proven link"),
         ("ruled_out/0", "code scope why because"),
         ("ruled_out/0/scope", "host vantage"),
         ("not_measured/0", "probe why needs"),

@@ -3,7 +3,7 @@
 use pdsdoctor_probes::fact::{FactId, Family, Vantage};
 
 use super::{
-    Cause, Code, Confidence, Contrast, Impact, Remedy, Risk, Scope,
+    Cause, Code, Confidence, Contrast, Impact, Link, Remedy, Risk, Scope, Side,
     step::{self, Command, Prose, Settle, Step},
 };
 
@@ -57,7 +57,7 @@ impl Cause {
 
     /// An experiment.
     #[must_use]
-    pub fn contrast(mut self, what: impl Into<String>, this: impl Into<String>, that: impl Into<String>) -> Self {
+    pub fn contrast(mut self, what: impl Into<String>, this: impl Into<Side>, that: impl Into<Side>) -> Self {
         self.contrast.push(Contrast { what: what.into(), this: this.into(), that: that.into() });
         self
     }
@@ -131,6 +131,7 @@ impl Remedy {
     /// A remedy that may be done in passing, verified by `verify`.
     pub fn new(title: impl Into<Prose>, steps: impl IntoIterator<Item = Step>, verify: impl Into<Command>) -> Self {
         Self {
+            link: Link::Or,
             title: title.into(),
             steps: steps.into_iter().collect(),
             risk: Risk::Safe,
@@ -144,6 +145,20 @@ impl Remedy {
     #[must_use]
     pub fn disruptive(mut self) -> Self {
         self.risk = Risk::Disruptive;
+        self
+    }
+
+    /// To be done after those before it, not instead of them.
+    #[must_use]
+    pub fn then(mut self) -> Self {
+        self.link = Link::Then;
+        self
+    }
+
+    /// Helps until those before it are done.
+    #[must_use]
+    pub fn meanwhile(mut self) -> Self {
+        self.link = Link::Meanwhile;
         self
     }
 

@@ -1,5 +1,7 @@
 //! What a diagnosis is made of: the types that all of judging shares, and nothing that judges.
 
+use std::fmt;
+
 use pdsdoctor_probes::fact::{FactId, NotMeasured, ProbeName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -109,14 +111,60 @@ pub struct Cause {
 }
 
 /// The same thing measured twice with one thing changed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contrast {
     /// What was measured, and what was changed.
     pub what: String,
-    /// The result on the suspect's side, with its name.
-    pub this: String,
-    /// The result on the other side, with its name.
-    pub that: String,
+    /// The suspect's side.
+    pub this: Side,
+    /// The other side.
+    pub that: Side,
+}
+
+/// One side of a contrast.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Side {
+    /// Whose, or in which way; none where the result says it.
+    pub name: Option<String>,
+    /// What came of it.
+    pub result: String,
+}
+
+impl Side {
+    /// A side with its name.
+    pub fn named(name: impl Into<String>, result: impl Into<String>) -> Self {
+        Self { name: Some(name.into()), result: result.into() }
+    }
+
+    /// Does either part contain this?
+    pub fn contains(&self, text: &str) -> bool {
+        self.to_string().contains(text)
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{name}: {}", self.result),
+            None => f.write_str(&self.result),
+        }
+    }
+}
+
+/// As rules write it: `name: result`, or a result alone.
+impl From<String> for Side {
+    fn from(text: String) -> Self {
+        match text.split_once(": ") {
+            Some((name, result)) if !name.is_empty() && !result.is_empty() => Self::named(name, result),
+            _ => Self { name: None, result: text },
+        }
+    }
+}
+
+impl From<&str> for Side {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
 }
 
 /// A finding that a cause explains.
@@ -133,6 +181,8 @@ pub struct Symptom {
 /// What to do about a cause. Printed, never applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remedy {
+    /// How it stands to those before it.
+    pub link: Link,
     /// What it does, in a few words.
     pub title: Prose,
     /// Commands to run, lines to write, things to do.
@@ -145,6 +195,20 @@ pub struct Remedy {
     pub verify: Command,
     /// The failing thing was run again with this applied to that one attempt, and passed.
     pub proven: bool,
+}
+
+/// How a further remedy stands to those before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Display)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Link {
+    /// Instead of them.
+    #[default]
+    Or,
+    /// After them.
+    Then,
+    /// Until they are done.
+    Meanwhile,
 }
 
 /// The risk of a remedy.

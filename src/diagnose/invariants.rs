@@ -72,7 +72,7 @@ fn of_cause(
     );
     for contrast in &cause.contrast {
         must(
-            !contrast.what.is_empty() && !contrast.this.is_empty() && !contrast.that.is_empty(),
+            !contrast.what.is_empty() && !contrast.this.result.is_empty() && !contrast.that.result.is_empty(),
             "a contrast has two sides",
         );
     }

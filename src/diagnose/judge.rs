@@ -140,28 +140,32 @@ fn headline(evidence: &Evidence<'_>, verdict: Verdict, causes: &[Cause], differs
             format!("No fault was found in this machine as the host of a PDS{alone}.")
         }
         (_, None) => {
-            let version = evidence
-                .version(pdsdoctor_probes::fact::Role::Target)
-                .map(|version| format!(" (PDS {version})"))
-                .unwrap_or_default();
-            if evidence.unheard().target_is_limited() {
-                format!("No fault was found at {name}{version} in what it let be measured: it limits requests (429).")
-            } else if let (1.., Some(reference)) = (differs, evidence.reference()) {
-                let answers = if differs == 1 { "one answer differs" } else { &format!("{differs} answers differ") };
-                format!(
-                    "No fault was found at {name}{version}, but {answers} from {reference}'s and nothing explains it."
-                )
-            } else if evidence.run.settings.left_out.is_empty()
-                && evidence.run.not_understood.is_empty()
-                && not_asked::all(evidence.run).next().is_none()
-                && !evidence.second_look_withheld()
-            {
-                format!("{name} is healthy{version}: no fault was found.")
-            } else {
-                format!("No fault was found at {name}{version} in what was measured.")
+            let version = evidence.version(Role::Target).map(|version| format!(" (PDS {version})")).unwrap_or_default();
+            match reserve(evidence, differs) {
+                Some(reserve) => format!("No fault was found at {name}{version}{reserve}."),
+                None => format!("{name} is healthy{version}: no fault was found."),
             }
         }
     }
+}
+
+/// What keeps "healthy" from being said without reserve: the weightiest, as the end of the sentence.
+fn reserve(evidence: &Evidence<'_>, differs: usize) -> Option<String> {
+    let limited = evidence.unheard().target_is_limited();
+    let incomplete = !evidence.run.settings.left_out.is_empty()
+        || !evidence.run.not_understood.is_empty()
+        || not_asked::all(evidence.run).next().is_some()
+        || evidence.second_look_withheld();
+    let other = evidence.reference().filter(|_| differs > 0).map(|reference| {
+        let answers = if differs == 1 { "one answer differs" } else { &format!("{differs} answers differ") };
+        format!(", but {answers} from {reference}'s and nothing explains it")
+    });
+    let all = [
+        limited.then(|| " in what it let be measured: it limits requests (429)".to_owned()),
+        other,
+        incomplete.then(|| " in what was measured".to_owned()),
+    ];
+    all.into_iter().flatten().next()
 }
 
 /// What the user chose not to measure is said like everything that was not.

@@ -34,7 +34,8 @@ pub mod words;
 pub use build::{Claim, Sides};
 pub use code::Code;
 pub use diagnosis::{
-    Cause, Confidence, Contrast, Diagnosis, Difference, FailOn, Healthy, Impact, Remedy, Risk, Symptom, Verdict,
+    Cause, Confidence, Contrast, Diagnosis, Difference, FailOn, Healthy, Impact, Link, Remedy, Risk, Side, Symptom,
+    Verdict,
 };
 pub use judge::diagnose;
 pub use ruled_out::{Bounds, RuledOut};

@@ -9,4 +9,6 @@ pub enum Format {
     Text,
     /// For programs: docs/schema/report-v1.json
     Json,
+    /// For an issue; with --brief, for a chat
+    Markdown,
 }

@@ -10,8 +10,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::diagnose::{
-    Bounds, Cause, Code, Confidence, Contrast, Diagnosis, Difference, Healthy, Impact, Remedy, Risk, RuledOut, Scope,
-    Symptom, Verdict,
+    Bounds, Cause, Code, Confidence, Contrast, Diagnosis, Difference, Healthy, Impact, Link, Remedy, Risk, RuledOut,
+    Scope, Symptom, Verdict,
     step::{self, flat},
 };
 
@@ -114,9 +114,9 @@ struct ContrastV1<'a> {
     /// What was measured, and what was changed.
     what: &'a str,
     /// The suspect's side.
-    this: &'a str,
+    this: String,
     /// The other side.
-    that: &'a str,
+    that: String,
 }
 
 /// A finding that a cause explains.
@@ -145,6 +145,8 @@ struct RemedyV1<'a> {
     verify: String,
     /// It was tried on one attempt, and that passed.
     proven: bool,
+    /// How it stands to those before it: instead of them, after them, or until they are done.
+    link: Link,
 }
 
 /// A theory the facts killed.
@@ -241,15 +243,23 @@ fn cause(cause: &Cause) -> CauseV1<'_> {
 }
 
 fn contrast(Contrast { what, this, that }: &Contrast) -> ContrastV1<'_> {
-    ContrastV1 { what, this, that }
+    ContrastV1 { what, this: this.to_string(), that: that.to_string() }
 }
 
 fn symptom(Symptom { code, title, because }: &Symptom) -> SymptomV1<'_> {
     SymptomV1 { code: *code, title, because }
 }
 
-fn remedy(Remedy { title, steps, risk, undo, verify, proven }: &Remedy) -> RemedyV1<'_> {
-    RemedyV1 { title, steps: flat(steps), risk: *risk, undo: flat(undo), verify: verify.to_string(), proven: *proven }
+fn remedy(Remedy { link, title, steps, risk, undo, verify, proven }: &Remedy) -> RemedyV1<'_> {
+    RemedyV1 {
+        link: *link,
+        title,
+        steps: flat(steps),
+        risk: *risk,
+        undo: flat(undo),
+        verify: verify.to_string(),
+        proven: *proven,
+    }
 }
 
 fn ruled_out(RuledOut { code, scope, why, because }: &RuledOut) -> RuledOutV1<'_> {

@@ -2,6 +2,7 @@
 
 mod format;
 pub mod json;
+mod markdown;
 pub mod style;
 pub mod text;
 pub mod wrap;
@@ -19,6 +20,7 @@ pub fn report(run: &Run, diagnosis: &Diagnosis, format: Format, style: &Style) -
     match format {
         Format::Text => text::report(run, diagnosis, style),
         Format::Json => json::report(run, diagnosis),
+        Format::Markdown => markdown::report(run, diagnosis, style),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use pdsdoctor::diagnose::{Code, rules::RULES};
+use pdsdoctor::diagnose::{Code, code::Area, rules::RULES};
 use pdsdoctor_probes::{
     dns_fact::DnsOutcome,
     fact::{FailureKind, Family, Role, Vantage},
@@ -12,6 +12,7 @@ use pdsdoctor_probes::{
     record::Run,
     tls_fact::PathVerdict,
 };
+use strum::IntoEnumIterator;
 
 use crate::{
     event_stream, handles,
@@ -264,13 +265,10 @@ fn every_code_is_found_somewhere() {
     }
     let missing: Vec<&Code> = said.difference(&found).collect();
     assert!(missing.is_empty(), "never found: {missing:?}");
-    let side = [
-        Code::ThisSideNoNetwork,
-        Code::ThisSideResolverBroken,
-        Code::ThisSideTlsIntercepted,
-        Code::ThisSideNoResources,
-    ];
+    let side: Vec<Code> = Code::iter().filter(|code| code.row().area == Area::ThisSide).collect();
     assert!(side.iter().all(|code| found.contains(code)));
+    let unruled: Vec<Code> = Code::iter().filter(|code| !said.contains(code) && !side.contains(code)).collect();
+    assert!(unruled.is_empty(), "in the table and found by no rule: {unruled:?}");
     let unsaid: Vec<&Code> = found.difference(&said).filter(|code| !side.contains(code)).collect();
     assert!(unsaid.is_empty(), "found and not said: {unsaid:?}");
 }

@@ -5,8 +5,8 @@ mod facts;
 
 use facts::{Facts, t};
 use pdsdoctor::diagnose::{
-    Bounds, Cause, Code, Confidence, Contrast, Diagnosis, Difference, Healthy, Impact, Remedy, Risk, RuledOut, Scope,
-    Symptom, Verdict, how_far,
+    Bounds, Cause, Code, Confidence, Contrast, Diagnosis, Difference, Healthy, Impact, Link, Remedy, Risk, RuledOut,
+    Scope, Symptom, Verdict, how_far,
     step::{Settle, Step, prose, quoted, run as paste, say, write},
 };
 use pdsdoctor_probes::{
@@ -152,13 +152,13 @@ pub(crate) fn first_field_report() -> Sample {
         contrast: vec![
             Contrast {
                 what: "The identical login request (PAR), never asked before, at both PDSes".to_owned(),
-                this: "pds.example.com: could not fetch the client metadata (292 ms)".to_owned(),
-                that: "tngl.sh: fetched and read the client metadata (228 ms)".to_owned(),
+                this: "pds.example.com: could not fetch the client metadata (292 ms)".into(),
+                that: "tngl.sh: fetched and read the client metadata (228 ms)".into(),
             },
             Contrast {
                 what: "The same request at pds.example.com for a client whose metadata need not be fetched".to_owned(),
-                this: "tangled.org: could not fetch the client metadata (292 ms)".to_owned(),
-                that: "localhost: accepted the client, asks for PKCE (34 ms)".to_owned(),
+                this: "tangled.org: could not fetch the client metadata (292 ms)".into(),
+                that: "localhost: accepted the client, asks for PKCE (34 ms)".into(),
             },
         ],
         settle: None,
@@ -170,6 +170,7 @@ pub(crate) fn first_field_report() -> Sample {
         }],
         remedies: vec![
             Remedy {
+                link: Link::Or,
                 title: "Give Node more time for each connection attempt".into(),
                 steps: vec![
                     write("NODE_OPTIONS=--network-family-autoselection-attempt-timeout=5000").at("in /pds/pds.env add"),
@@ -181,6 +182,7 @@ pub(crate) fn first_field_report() -> Sample {
                 proven: false,
             },
             Remedy {
+                link: Link::Or,
                 title: "Repair IPv6 on the PDS's host, so that there is a second path".into(),
                 steps: vec![paste("sysctl -w net.ipv6.conf.eth0.accept_ra=2")],
                 risk: Risk::Disruptive,
@@ -242,6 +244,7 @@ pub(crate) fn silent_v6() -> Sample {
         reference(facts);
     });
     let remedy = |title: &'static str, step: Step| Remedy {
+        link: Link::Or,
         title: title.into(),
         steps: vec![step],
         risk: Risk::Safe,
@@ -260,8 +263,8 @@ pub(crate) fn silent_v6() -> Sample {
         against: vec![],
         contrast: vec![Contrast {
             what: "The same connect, over the other family".to_owned(),
-            this: "2001:db8:1234:5678:9abc:def0:1234:5678: silent (4,000 ms)".to_owned(),
-            that: "203.0.113.7: connected (31 ms)".to_owned(),
+            this: "2001:db8:1234:5678:9abc:def0:1234:5678: silent (4,000 ms)".into(),
+            that: "203.0.113.7: connected (31 ms)".into(),
         }],
         settle: None,
         contributing: vec![Code::TlsExpired],
@@ -284,11 +287,7 @@ pub(crate) fn silent_v6() -> Sample {
         seen: vec!["valid until 2026-11-26".to_owned(), "renewal is usual 30 days before".to_owned()],
         because: vec![],
         against: vec![],
-        contrast: vec![Contrast {
-            what: "Days left".to_owned(),
-            this: "five".to_owned(),
-            that: "tngl.sh: sixty".to_owned(),
-        }],
+        contrast: vec![Contrast { what: "Days left".to_owned(), this: "five".into(), that: "tngl.sh: sixty".into() }],
         settle: Some(Settle::text("The log of Caddy:").and("docker logs caddy")),
         contributing: vec![],
         symptoms: vec![],
@@ -332,13 +331,14 @@ pub(crate) fn name_not_found() -> Sample {
         against: vec![],
         contrast: vec![Contrast {
             what: "The same question to the same name server".to_owned(),
-            this: "pds.exmaple.com: no such name".to_owned(),
-            that: "tngl.sh: 198.51.100.20".to_owned(),
+            this: "pds.exmaple.com: no such name".into(),
+            that: "tngl.sh: 198.51.100.20".into(),
         }],
         settle: None,
         contributing: vec![],
         symptoms: vec![],
         remedies: vec![Remedy {
+            link: Link::Or,
             title: "Check the spelling; then create the records".into(),
             steps: vec![write("pds.exmaple.com. 300 IN A <address of the server>")],
             risk: Risk::Safe,
@@ -437,7 +437,7 @@ pub(crate) fn hostile() -> Sample {
         cause.scope = Scope { host: Some(evil()), family: Some(Family::V6), vantage: Some(evil()) };
         for contrast in &mut cause.contrast {
             contrast.what = evil();
-            contrast.this = format!("{EVIL}: {}", evil());
+            contrast.this = format!("{EVIL}: {}", evil()).into();
         }
         for remedy in &mut cause.remedies {
             remedy.title = prose![quoted(&evil())];

@@ -144,7 +144,7 @@ fn no_wildcard(
     )
     .remedy(Remedy::new("Add the wildcard record", records, evidence.verify()))
     .remedy(Remedy::new(
-        "Or give each handle a TXT record",
+        "Give each handle a TXT record",
         txt_lines(evidence, domain, &accounts.broken),
         evidence.verify(),
     ));
@@ -219,7 +219,7 @@ fn empty_nonterminal(evidence: &Evidence<'_>, handle: &str) -> Option<Cause> {
             evidence.verify(),
         ))
         .remedy(Remedy::new(
-            "Or remove the TXT record and rely on the PDS's well-known answer",
+            "Remove the TXT record and rely on the PDS's well-known answer",
             [write(entry!["_atproto.", HostName::new(handle), ".  TXT"]).at("delete")],
             evidence.verify(),
         )),
@@ -465,7 +465,7 @@ fn certificate_remedies(
             verify.clone(),
         ),
         Remedy::new(
-            "Or verify handles by TXT record, which needs no certificate",
+            "Verify handles by TXT record, which needs no certificate",
             txt_lines(evidence, domain, broken),
             verify,
         ),

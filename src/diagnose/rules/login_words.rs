@@ -89,14 +89,15 @@ pub(super) fn remedies(evidence: &Evidence<'_>, code: Code, stage: &Stage, clien
     .undo(say("remove the line"))
     .undo(run("sudo systemctl restart pds"));
     let repair_v6 = Remedy::new(
-        "Then repair IPv6 on the PDS's host, or take it away from the PDS",
+        "Repair IPv6 on the PDS's host, or take it away from the PDS",
         [
             run("ip -6 route show default; ip -6 addr show scope global").note("none, although the router advertises?"),
             run("sysctl net.ipv6.conf.all.forwarding net.ipv6.conf.all.accept_ra")
                 .note("1 and 1: advertisements are ignored"),
         ],
         verify.clone(),
-    );
+    )
+    .then();
     match stage {
         Stage::DocumentNotObtained(FetchFailure::AttemptCap) => vec![longer, repair_v6, look],
         Stage::DocumentNotObtained(FetchFailure::Soon) => vec![look, longer, repair_v6],

@@ -225,7 +225,7 @@ fn tunnel(evidence: &Evidence<'_>, host: &str, answers: &[Seen<'_, DnsFact>]) ->
         .disruptive(),
     )
     .remedy(Remedy::new(
-        "Or do without the tunnel",
+        "Do without the tunnel",
         [
             write(entry![HostName::new(host), ".  A  <public IPv4 of your server>"]),
             say("with port 443 forwarded to the PDS's proxy, or a small server with a public address in front"),

@@ -128,10 +128,11 @@ fn turned_away(evidence: &Evidence<'_>, client: &str) -> Option<Cause> {
             ))
             .remedy(
                 Remedy::new(
-                    "Meanwhile: let the PDS's requests leave by another address, if the machine has one",
+                    "Let the PDS's requests leave by another address, if the machine has one",
                     [say("a VPN or another provider's address for outgoing traffic; an allow list at the app is the cure")],
                     evidence.verify(),
                 )
+                .meanwhile()
                 .disruptive()
                 .undo(say("put the old default route back")),
             ),
@@ -249,17 +250,20 @@ fn hairpin(evidence: &Evidence<'_>) -> Option<Cause> {
                 .undo(say("remove the line from /etc/hosts")),
             )
             .remedy(Remedy::new(
-                "Or switch on NAT loopback (hairpin NAT) on the router, which also serves the other machines at home",
+                "Switch on NAT loopback (hairpin NAT) on the router, which also serves the other machines at home",
                 [
                     say("in the router's settings: NAT loopback, NAT reflection or hairpin NAT"),
                     run(command!["curl -sv", health()]).note("then, on the PDS's machine: must answer"),
                 ],
                 evidence.verify(),
             ))
-            .remedy(Remedy::new(
-                "Meanwhile run admin commands against the local port",
-                [run("sudo docker exec pds goat pds admin --pds-host http://localhost:3000 --help")],
-                evidence.verify(),
-            )),
+            .remedy(
+                Remedy::new(
+                    "Run admin commands against the local port",
+                    [run("sudo docker exec pds goat pds admin --pds-host http://localhost:3000 --help")],
+                    evidence.verify(),
+                )
+                .meanwhile(),
+            ),
     )
 }

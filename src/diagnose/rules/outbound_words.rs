@@ -154,7 +154,7 @@ fn words(cure: Cure, verify: &Command) -> Option<Remedy> {
             verify,
         ),
         Cure::RemoveIpv6 => Remedy::new(
-            "Or take IPv6 away from the PDS altogether",
+            "Take IPv6 away from the PDS altogether",
             [
                 write("sysctls: [net.ipv6.conf.all.disable_ipv6=1]").at("in compose.yaml, for the PDS's service"),
                 compose("sudo docker compose up -d"),
@@ -165,7 +165,7 @@ fn words(cure: Cure, verify: &Command) -> Option<Remedy> {
         .undo(say("remove the line"))
         .undo(run("sudo docker compose up -d")),
         Cure::Ipv4Only => Remedy::new(
-            "Or let Node use IPv4 only: both flags or neither",
+            "Let Node use IPv4 only: both flags or neither",
             [
                 write("NODE_OPTIONS=--dns-result-order=ipv4first --no-network-family-autoselection")
                     .note("in /pds/pds.env, without quotes"),

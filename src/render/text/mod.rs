@@ -3,8 +3,8 @@
 mod healthy;
 mod page;
 mod paint;
-mod parts;
-mod sick;
+pub(super) mod parts;
+pub(super) mod sick;
 mod steps;
 mod table;
 mod timeline;

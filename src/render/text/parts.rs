@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// A sign and its colour; the word for it always stands beside it.
-pub(super) fn mark(impact: Impact, style: &Style) -> (&'static str, Ink) {
+pub(in crate::render) fn mark(impact: Impact, style: &Style) -> (&'static str, Ink) {
     match (impact, style.unicode) {
         (Impact::Broken, true) => ("✗", Ink::Bad),
         (Impact::Broken, false) => ("x", Ink::Bad),
@@ -20,7 +20,7 @@ pub(super) fn mark(impact: Impact, style: &Style) -> (&'static str, Ink) {
 }
 
 /// How long it took, how much was measured, with what it was compared.
-pub(super) fn counts(run: &Run) -> String {
+pub(in crate::render) fn counts(run: &Run) -> String {
     let seconds = format!("{}.{} s", run.elapsed_ms / 1000, run.elapsed_ms % 1000 / 100);
     let measured = match run.facts.len() {
         1 => "1 measurement".to_owned(),
@@ -40,7 +40,7 @@ pub(super) fn counts(run: &Run) -> String {
 }
 
 /// The command that measures again, as far as a run tells it.
-pub(super) fn again(run: &Run) -> String {
+pub(in crate::render) fn again(run: &Run) -> String {
     let (command, others) = step::again(run);
     if others.is_empty() { command.to_string() } else { format!("{command}  # and {} as before", others.join(", ")) }
 }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     diagnose::{
-        Cause, Confidence, Contrast, Diagnosis, Remedy, Risk, Scope,
+        Cause, Confidence, Contrast, Diagnosis, Link, Remedy, Risk, Scope, Side,
         step::{Needs, needs},
     },
     render::{style::Detail, wrap::width},
@@ -168,15 +168,16 @@ fn show_contrast(page: &mut Page, label: &str, contrast: &Contrast) {
             page.labelled_in(indent, (&that, Ink::Good), columns, theirs, Ink::Plain);
         }
         _ => {
-            page.hanging(indent, 2, &contrast.this, Ink::Plain);
-            page.hanging(indent, 2, &contrast.that, Ink::Plain);
+            page.hanging(indent, 2, &contrast.this.to_string(), Ink::Plain);
+            page.hanging(indent, 2, &contrast.that.to_string(), Ink::Plain);
         }
     }
 }
 
-/// `name: result`, where the name is short enough to stand as a label.
-fn side(text: &str) -> Option<(&str, &str)> {
-    text.split_once(": ").filter(|(name, rest)| !name.is_empty() && !rest.is_empty() && width(name) <= SIDE_NAME)
+/// Name and result, where the name is short enough to stand as a label.
+fn side(side: &Side) -> Option<(&str, &str)> {
+    let name = side.name.as_deref().filter(|name| width(name) <= SIDE_NAME)?;
+    Some((name, &side.result))
 }
 
 fn show_remedies(page: &mut Page, cause: &Cause, short: bool) {
@@ -186,29 +187,25 @@ fn show_remedies(page: &mut Page, cause: &Cause, short: bool) {
     for other in others {
         if short {
             let disruptive = if other.risk == Risk::Disruptive { " (disruptive)" } else { "" };
-            let (label, title) = other_title(&other.title);
-            page.labelled(2, label, LABEL, &format!("{title}{disruptive}{}", proven(other)), Ink::Plain);
+            let line = format!("{}{disruptive}{}", other.title, proven(other));
+            page.labelled(2, label(other.link), LABEL, &line, Ink::Plain);
         } else {
-            let (label, title) = other_title(&other.title);
-            show_remedy(page, label, &title, other);
+            show_remedy(page, label(other.link), &other.title, other);
         }
     }
 }
 
-fn proven(remedy: &Remedy) -> &'static str {
+pub(in crate::render) fn proven(remedy: &Remedy) -> &'static str {
     if remedy.proven { " (tried on one attempt: it works)" } else { "" }
 }
 
-/// What links a further remedy to the one before is its label.
-fn other_title(title: &str) -> (&'static str, String) {
-    for (word, label) in [("Or ", "Or"), ("Then ", "Then")] {
-        if let Some(rest) = title.strip_prefix(word) {
-            let mut letters = rest.chars();
-            let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
-            return (label, first + letters.as_str());
-        }
+/// What links a further remedy to those before it is its label.
+pub(in crate::render) fn label(link: Link) -> &'static str {
+    match link {
+        Link::Or => "Or",
+        Link::Then => "Then",
+        Link::Meanwhile => "For now",
     }
-    ("Or", title.to_owned())
 }
 
 fn show_remedy(page: &mut Page, label: &str, title: &str, remedy: &Remedy) {
@@ -223,7 +220,7 @@ fn show_remedy(page: &mut Page, label: &str, title: &str, remedy: &Remedy) {
     }
 }
 
-fn scope_words(scope: &Scope) -> String {
+pub(in crate::render) fn scope_words(scope: &Scope) -> String {
     let family = scope.family.map(|family| family.to_string());
     [scope.host.clone(), family, scope.vantage.clone()].into_iter().flatten().collect::<Vec<_>>().join(" · ")
 }

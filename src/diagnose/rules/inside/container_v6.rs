@@ -74,7 +74,7 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
             cause
                 .saw("what helps the machine's own IPv6 (accept_ra, say) does not reach a network of the PDS's own")
                 .remedy(networks::host_network(evidence))
-                .remedy(networks::network_with_v6(evidence, "Or give the PDS's network IPv6")),
+                .remedy(networks::network_with_v6(evidence, "Give the PDS's network IPv6")),
         );
         return;
     }

@@ -241,8 +241,11 @@ fn more_time(evidence: &Evidence<'_>, swallowed: &[&Tried<'_>]) -> Option<Remedy
     let patient = node_model::Remedy::AttemptTimeout;
     let helps = story.first().candidates.iter().any(|it| it.remedy == patient && it.recommendable());
     let service = Service::of(evidence, story.process.body);
-    let title = "Until then give each connection attempt of Node more time".into();
-    helps.then(|| service.set(patient.options().as_ref(), title, &remedies::verify(evidence))).flatten()
+    let title = "Give each connection attempt of Node more time".into();
+    helps
+        .then(|| service.set(patient.options().as_ref(), title, &remedies::verify(evidence)))
+        .flatten()
+        .map(Remedy::meanwhile)
 }
 
 /// What it does to the PDS, from what was measured. Here, and only here, the model of Node's algorithm
@@ -320,11 +323,7 @@ fn remedies(
         }
         list.push(networks::without_v6(
             evidence,
-            if private {
-                "Or take IPv6 away from the PDS's network: IPv4 then works without a wait"
-            } else {
-                "Take IPv6 away from the PDS's network: IPv4 then works without a wait"
-            },
+            "Take IPv6 away from the PDS's network: IPv4 then works without a wait",
             interface,
         ));
         return list;
@@ -372,10 +371,11 @@ fn remedies(
             verify.clone(),
         ),
         Remedy::new(
-            prose!["Until then take IPv6 away from ", quoted(interface), ": everything then uses IPv4 at once"],
+            prose!["Take IPv6 away from ", quoted(interface), ": everything then uses IPv4 at once"],
             [run(command!["sudo sysctl -w", key.set("=1")])].into_iter().chain(records),
             verify,
         )
+        .meanwhile()
         .disruptive()
         .undo(undo),
     ]

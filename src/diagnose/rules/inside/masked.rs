@@ -109,10 +109,9 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     .disruptive()
     .undo(say("put ports: and networks: back"))
     .undo(run(COMPOSE_ANEW));
-    cause = cause.remedy(whole).remedy(networks::network_with_v6(
-        evidence,
-        "Or give that container's network IPv6, so that no proxy is needed",
-    ));
+    cause = cause
+        .remedy(whole)
+        .remedy(networks::network_with_v6(evidence, "Give that container's network IPv6, so that no proxy is needed"));
     found.cause(cause);
 }
 

@@ -47,7 +47,7 @@ pub(super) fn remedies(evidence: &Evidence<'_>, fare: &Fare<'_, '_>, code: Code)
                 all.extend(service.set(candidate.remedy.options().as_ref(), title, &verify));
             }
             node_model::Remedy::Ipv4Only => {
-                let title = prose!["Or let Node try IPv4 only, by two flags that must go together", told(&then)];
+                let title = prose!["Let Node try IPv4 only, by two flags that must go together", told(&then)];
                 all.extend(service.set(candidate.remedy.options().as_ref(), title, &verify));
             }
             node_model::Remedy::RepairIpv6 if v6_is_ours && story_has_dead_v6(story) => {
@@ -224,7 +224,7 @@ impl<'a> Service<'a> {
     }
 
     fn remove_ipv6(&self, then: &str, verify: &Command) -> Remedy {
-        let title = prose!["Or take IPv6 away from the PDS, the loopback included", told(then)];
+        let title = prose!["Take IPv6 away from the PDS, the loopback included", told(then)];
         let own_network = self.process.own_network == Some(true) && self.container.is_some();
         if own_network {
             return Remedy::new(

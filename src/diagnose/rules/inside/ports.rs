@@ -121,7 +121,7 @@ fn wrong_port(evidence: &Evidence<'_>) -> Option<Cause> {
                 .undo(run("sudo systemctl restart pds")),
             )
             .remedy(Remedy::new(
-                prose!["Or let the proxy ask at ", port],
+                prose!["Let the proxy ask at ", port],
                 [
                     write(entry!["reverse_proxy http://localhost:", port]).at("Caddyfile"),
                     run("sudo docker restart caddy").note("Caddy of the official install"),

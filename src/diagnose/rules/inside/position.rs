@@ -237,7 +237,7 @@ fn shared(evidence: &Evidence<'_>, case: &Case<'_>) -> Option<Cause> {
             evidence.verify(),
         ))
         .remedy(Remedy::new(
-            "Or put a server with a public address before it",
+            "Put a server with a public address before it",
             [
                 say("a small VPS with WireGuard to this machine, that passes TCP 80 and 443 on"),
                 say("or publish only an AAAA record here and an A record of such a front"),
@@ -305,7 +305,7 @@ fn hairpin(evidence: &Evidence<'_>, case: &Case<'_>, found: &mut Found) -> Optio
         evidence.verify(),
     );
     let router = Remedy::new(
-        "Or switch on NAT loopback (hairpin NAT) in the router",
+        "Switch on NAT loopback (hairpin NAT) in the router",
         [say("in the router's settings: NAT loopback, NAT reflection or hairpin NAT")],
         evidence.verify(),
     );

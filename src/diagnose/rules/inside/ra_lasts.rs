@@ -335,10 +335,11 @@ fn with_remedies(
         ))
         .remedy(
             Remedy::new(
-                "Until then, a route that stays, behind the router's own",
+                "Add a route that stays, behind the router's own",
                 [route("sudo ip -6 route add"), say("it is gone after a boot")],
                 verify,
             )
+            .meanwhile()
             .undo(route("sudo ip -6 route del")),
         )
 }

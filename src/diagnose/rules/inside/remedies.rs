@@ -95,7 +95,7 @@ pub(super) fn sysctl(evidence: &Evidence<'_>, interface: &str) -> Remedy {
 fn ifupdown(evidence: &Evidence<'_>, interface: &str) -> Remedy {
     let name = || InterfaceName::new(interface);
     Remedy::new(
-        prose!["Or, where /etc/network/interfaces has IPv6 for ", quoted(interface), ", say it there"],
+        prose!["Where /etc/network/interfaces has IPv6 for ", quoted(interface), ", say it there"],
         [
             write("accept_ra 2").at(prose![
                 "in /etc/network/interfaces, below \"iface ",

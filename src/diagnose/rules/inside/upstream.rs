@@ -236,7 +236,7 @@ fn with_remedies(
             let other = first.upstream.port;
             cause.remedy(point(prose!["Let the proxy ask at ", port], None)).remedy(
                 Remedy::new(
-                    prose!["Or let the PDS listen at ", other],
+                    prose!["Let the PDS listen at ", other],
                     [write(entry!["PDS_PORT=", other]).at("/pds/pds.env"), run("sudo systemctl restart pds")],
                     verify.clone(),
                 )
