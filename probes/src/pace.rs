@@ -19,9 +19,9 @@ use crate::{fact::Role, wire::date};
 /// nginx's own example of a limit has (`limit_req_zone … rate=10r/s`).
 pub const INTERVAL: Duration = Duration::from_millis(100);
 
-/// So many may come at once before that: what a login needs, from the first connection to the last PAR, so that no
-/// login waits for its turn.
-pub const BURST: u32 = 16;
+/// So many may come at once before that: what a healthy PDS with two addresses and an account is asked, which comes within a
+/// few round trips, so that nothing waits for its turn there. nginx's own guide to such limits has `burst=20` with that rate.
+pub const BURST: u32 = 20;
 
 /// After "too many requests" nothing is sent for this long, unless the answer asks for another time,
 pub const HOLD: Duration = Duration::from_secs(1);

@@ -15,8 +15,12 @@ use std::{
 
 use pdsdoctor_probes::{
     fact::{ProbeName, Role},
-    http_fact::HttpFact,
-    outside::{fetch::Opened, http::Line},
+    http_fact::{HttpFact, HttpPurpose},
+    limits,
+    outside::{
+        fetch::{self, Opened},
+        http::Line,
+    },
 };
 use tokio::{
     sync::watch,
@@ -25,11 +29,70 @@ use tokio::{
 };
 
 use super::{
-    Context, handles,
+    Context,
+    clients::PARS_PER_CLIENT,
     identity::{WellKnown, well_known_once},
-    lines::Place,
-    oauth, origin,
+    open::open,
+    origin,
 };
+
+/// A host to be looked at.
+#[derive(Clone)]
+pub(super) struct Host {
+    /// Whose.
+    pub(super) role: Role,
+    /// Its name or address.
+    pub(super) name: String,
+    /// Where it answers.
+    pub(super) port: u16,
+}
+
+impl Host {
+    /// The target's.
+    pub(super) fn target(name: &str, port: u16) -> Self {
+        Self { role: Role::Target, name: name.to_owned(), port }
+    }
+
+    /// How many PARs it is sent as soon as it is known where to, for so many applications.
+    fn first_pars(&self, logins: usize) -> usize {
+        // The reference is asked about no own address at first, and a PDS fetches from the usual port only.
+        let own_url = usize::from(self.role == Role::Target && self.port == 443);
+        1 + own_url + PARS_PER_CLIENT * logins
+    }
+}
+
+/// Where an authorization server says how it is asked (RFC 8414, section 3).
+pub(super) const SERVER_PATH: &str = "/.well-known/oauth-authorization-server";
+
+/// The two documents of OAuth discovery, as a PDS has them.
+pub(super) struct Documents {
+    /// Which server logs in.
+    pub(super) resource: HttpFact,
+    /// How, if it is the PDS itself.
+    pub(super) server: HttpFact,
+}
+
+/// Asks for both: nearly every PDS is its own authorization server.
+pub(super) async fn documents(context: &Context, role: Role, origin: &str, addr: IpAddr) -> Documents {
+    let get = async |purpose, path| {
+        let url = format!("{origin}{path}");
+        let request = fetch::Request { role, purpose, url: &url, addr, limit: limits::FETCH };
+        fetch::get(&context.net, ProbeName::OauthDiscovery, &request).await
+    };
+    let (resource, server) = tokio::join!(
+        get(HttpPurpose::ProtectedResource, "/.well-known/oauth-protected-resource"),
+        get(HttpPurpose::AuthorizationServer, SERVER_PATH),
+    );
+    Documents { resource, server }
+}
+
+/// The list of accounts, and the connection that it came over.
+pub(super) async fn repos(context: &Context, host: &str, port: u16, addr: IpAddr) -> Option<(Line, HttpFact)> {
+    let mut line = open(context, ProbeName::Handles, Role::Target, host, host, port, addr).await?;
+    let path = "/xrpc/com.atproto.sync.listRepos?limit=20";
+    let listed = line.get(&context.net, ProbeName::Handles, HttpPurpose::ListRepos, path).await;
+    Some((line, listed))
+}
 
 /// All that was begun ahead at one address.
 pub(super) struct Ahead {
@@ -45,7 +108,7 @@ pub(super) struct Ahead {
 /// What is for OAuth discovery and the logins.
 #[derive(Default)]
 pub(super) struct Login {
-    documents: Option<Early<oauth::Documents>>,
+    documents: Option<Early<Documents>>,
     connections: Mutex<Vec<Early<Option<Opened>>>>,
 }
 
@@ -66,17 +129,17 @@ pub(super) struct Sample {
 
 impl Ahead {
     /// Begins, with connections for so many logins.
-    pub(super) fn begin(context: &Arc<Context>, place: &Place, addr: IpAddr, logins: usize) -> Self {
+    pub(super) fn begin(context: &Arc<Context>, place: &Host, addr: IpAddr, logins: usize) -> Self {
         let context = context.aside();
         let stands = Arc::new(AtomicBool::new(false));
-        let url = origin(&place.host, place.port);
+        let url = origin(&place.name, place.port);
         let target = place.role == Role::Target;
         let documents = context.measures(ProbeName::OauthDiscovery).then(|| {
             let (context, url, role) = (Arc::clone(&context), url.clone(), place.role);
-            Early::new(async move { oauth::documents(&context, role, &url, addr).await })
+            Early::new(async move { documents(&context, role, &url, addr).await })
         });
         let wanted = documents.is_some() && context.measures(ProbeName::Par);
-        let connections = (0..if wanted { oauth::first_pars(place, logins) } else { 0 }).map(|_| {
+        let connections = (0..if wanted { place.first_pars(logins) } else { 0 }).map(|_| {
             let (url, stands) = (url.clone(), Arc::clone(&stands));
             Early::new(async move {
                 let opened = Opened::ahead(&url, addr).await;
@@ -88,8 +151,8 @@ impl Ahead {
         let mut names = Names::default();
         if target && context.measures(ProbeName::Handles) {
             let (there, place) = (Arc::clone(&context), place.clone());
-            names.sample = Sample::begin(&context, &place.host);
-            names.repos = Some(Early::new(async move { handles::repos(&there, &place.host, place.port, addr).await }));
+            names.sample = Sample::begin(&context, &place.name);
+            names.repos = Some(Early::new(async move { repos(&there, &place.name, place.port, addr).await }));
         }
         Self { addr, begun: Instant::now(), context, stands, login, names }
     }
@@ -117,7 +180,7 @@ impl Ahead {
 
 impl Login {
     /// Both documents of OAuth discovery, if they were asked for.
-    pub(super) async fn documents(&mut self) -> Option<oauth::Documents> {
+    pub(super) async fn documents(&mut self) -> Option<Documents> {
         self.documents.take()?.get().await
     }
 

@@ -21,6 +21,9 @@ use super::{Context, addresses::addresses};
 /// most a run may send (`oauth::PARS`).
 pub(super) const DOCUMENTS: usize = 3;
 
+/// How many PARs each PDS is sent about one.
+pub(super) const PARS_PER_CLIENT: usize = 2;
+
 /// How many addresses of a document's host are tried: two of each family show what there is to show.
 const ADDRESSES: usize = 4;
 

@@ -5,18 +5,16 @@ use std::{net::IpAddr, sync::Arc};
 
 use pdsdoctor_probes::{
     fact::{ProbeName, Role},
-    http_fact::{Content, HttpFact, HttpPurpose},
+    http_fact::{Content, HttpPurpose},
     identifier, limits,
-    outside::http::Line,
 };
 
 use tokio::task::JoinSet;
 
 use super::{
     Context,
-    ahead::{Names, Sample},
+    ahead::{Names, Sample, repos},
     identity::{handle_txt, misplaced_txt, most_likely, well_known, well_known_at},
-    lines::open,
 };
 
 /// How many accounts are looked at: enough to tell one broken handle from all of them.
@@ -53,14 +51,6 @@ async fn sample(context: &Arc<Context>, domain: &str, addr: IpAddr, begun: Optio
         // The contrast: the same name at the PDS's own address, past DNS.
         well_known_at(context, ProbeName::Handles, Role::HandleSample, &name, addr).await;
     }
-}
-
-/// The list of accounts, and the connection that it came over.
-pub(super) async fn repos(context: &Context, host: &str, port: u16, addr: IpAddr) -> Option<(Line, HttpFact)> {
-    let mut line = open(context, ProbeName::Handles, Role::Target, host, host, port, addr).await?;
-    let path = "/xrpc/com.atproto.sync.listRepos?limit=20";
-    let listed = line.get(&context.net, ProbeName::Handles, HttpPurpose::ListRepos, path).await;
-    Some((line, listed))
 }
 
 async fn accounts(context: &Arc<Context>, (host, port, addr): (&str, u16, IpAddr), mut ahead: Names) {

@@ -21,7 +21,7 @@ use super::{
     Context,
     addresses::addresses,
     clients::https_host,
-    lines::{open, open_over},
+    open::{open, open_over},
 };
 
 /// The public PLC directory (did:plc method specification).

@@ -10,18 +10,18 @@ use pdsdoctor_probes::{
     http_fact::{Content, HttpPurpose},
     outside::{
         http::{self, Line},
-        tcp::{self, Connection},
-        tls, tls_offer,
+        tcp,
     },
 };
 use tokio::{sync::mpsc, task::JoinSet};
 
-use super::{Context, addresses::addresses, ahead::Ahead};
+use super::{
+    Context,
+    addresses::addresses,
+    ahead::{Ahead, Host},
+    open::open,
+};
 use crate::options::ENTRYWAYS;
-
-/// Alerts that a server sends where it finds nothing to its taste in an offer, and some also where it has no certificate
-/// for a name, in rustls's words (RFC 8446, section 6.2).
-const IN_VAIN: &[&str] = &["HandshakeFailure", "InsufficientSecurity", "ProtocolVersion"];
 
 /// An address that answered.
 #[derive(Clone, Debug)]
@@ -43,26 +43,6 @@ pub(super) enum Depth {
     Health,
     /// `_health` and `describeServer`, and port 80 (the target).
     Full,
-}
-
-/// A host to be looked at.
-#[derive(Clone)]
-pub(super) struct Place {
-    /// Whose.
-    pub(super) role: Role,
-    /// Its name or address.
-    pub(super) host: String,
-    /// Where it answers.
-    pub(super) port: u16,
-    /// What is asked.
-    pub(super) depth: Depth,
-}
-
-impl Place {
-    /// The target's.
-    pub(super) fn target(host: &str, port: u16) -> Self {
-        Self { role: Role::Target, host: host.to_owned(), port, depth: Depth::Full }
-    }
 }
 
 /// The lines of a host, and what was begun beside them.
@@ -92,7 +72,7 @@ impl Lines {
 
 /// Starts a line for every address of the host. With `logins`, what the host will be asked if it is a PDS is begun ahead
 /// at the first of them, with connections for so many applications.
-pub(super) fn lines(context: &Arc<Context>, place: Place, logins: Option<usize>) -> Lines {
+pub(super) fn lines(context: &Arc<Context>, place: Host, depth: Depth, logins: Option<usize>) -> Lines {
     let (to, from) = mpsc::unbounded_channel();
     let ahead = Arc::new(Mutex::new(None));
     let lines = Lines { answers: from, ahead: Arc::clone(&ahead) };
@@ -100,7 +80,7 @@ pub(super) fn lines(context: &Arc<Context>, place: Place, logins: Option<usize>)
         .filter(|_| [ProbeName::Tcp, ProbeName::Tls, ProbeName::Http].into_iter().all(|probe| context.measures(probe)));
     let context = Arc::clone(context);
     tokio::spawn(async move {
-        let Place { role, ref host, port, depth } = place;
+        let Host { role, name: ref host, port } = place;
         let mut addrs = addresses(&context, ProbeName::Dns, role, host, port);
         let mut tasks = JoinSet::new();
         while let Some(addr) = addrs.recv().await {
@@ -206,51 +186,6 @@ async fn stream(context: &Context, mut open: Line, (role, host, port, addr): (Ro
     {
         again.subscribe(&context.net).await;
     }
-}
-
-/// Connects and shakes hands; `None` where either failed (the facts say why). When the TLS port does
-/// not speak TLS, it is asked in plain HTTP, to prove it.
-#[expect(clippy::too_many_arguments, reason = "role, host, address and port are an endpoint, and no type says so yet")]
-pub(super) async fn open(
-    context: &Context,
-    probe: ProbeName,
-    role: Role,
-    host: &str,
-    sni: &str,
-    port: u16,
-    addr: IpAddr,
-) -> Option<Line> {
-    let stream = tcp::connect(&context.net, probe, role, host, addr, port).await.ok()?;
-    open_over(context, probe, role, sni, stream).await
-}
-
-/// The same over a connection that stands.
-pub(super) async fn open_over(
-    context: &Context,
-    probe: ProbeName,
-    role: Role,
-    sni: &str,
-    stream: Connection,
-) -> Option<Line> {
-    let net = &context.net;
-    let (addr, port) = (stream.peer().ip(), stream.peer().port());
-    let tls_probe = if probe == ProbeName::Tcp { ProbeName::Tls } else { probe };
-    let handshake = tls::handshake(net, tls_probe, role, stream, sni, &["http/1.1"]).await;
-    let Some(stream) = handshake.stream else {
-        // Servers without TLS answer a handshake with HTTP, or hang up. One that is silent is not
-        // asked again: a dead path costs one time limit.
-        let kind = handshake.fact.failure.map(|failure| failure.kind);
-        // Has it no certificate for the name, or nothing in common with clients of today? Asked of the target alone.
-        let nothing_in_common = handshake.fact.alert.as_deref().is_some_and(|alert| IN_VAIN.contains(&alert));
-        if nothing_in_common && role == Role::Target && probe == ProbeName::Tcp {
-            tls_offer::ask(net, role, sni, &format!("{}.invalid", context.label), addr, port).await;
-        }
-        if matches!(kind, Some(FailureKind::NotTls | FailureKind::Closed | FailureKind::Reset)) {
-            http::plain_get(net, tls_probe, role, sni, addr, port, HttpPurpose::PlainOnTlsPort).await;
-        }
-        return None;
-    };
-    Line::open(net, role, sni, addr, port, stream, true).await.ok()
 }
 
 /// The first address that answers as a PDS, or, when none does, the first that answers at all.

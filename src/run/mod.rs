@@ -12,6 +12,7 @@ mod identity;
 mod inside;
 mod lines;
 mod oauth;
+mod open;
 mod reference;
 mod target;
 mod way_out;

@@ -25,9 +25,8 @@ use tokio::{sync::Notify, task::JoinSet, time};
 use super::{
     Context,
     addresses::addresses,
-    ahead::Login,
-    clients::{Clients, DOCUMENTS, https_host, usual_host},
-    lines::Place,
+    ahead::{Documents, Login, SERVER_PATH, documents},
+    clients::{Clients, DOCUMENTS, PARS_PER_CLIENT, https_host, usual_host},
     origin, random, way_out,
 };
 use crate::egress::EgressHost;
@@ -36,8 +35,6 @@ use crate::egress::EgressHost;
 const LOCALHOST_CLIENT: &str = "http://localhost";
 /// The redirect it must name: one of its two defaults.
 const LOCALHOST_REDIRECT: &str = "http://127.0.0.1/";
-/// Where an authorization server says how it is asked (RFC 8414, section 3).
-const SERVER_PATH: &str = "/.well-known/oauth-authorization-server";
 /// The scope every atproto client must ask for.
 const BASE_SCOPE: &str = "atproto";
 
@@ -46,8 +43,6 @@ const PARS: usize = 8;
 /// Those that need no application: the one without a fetch, and the one about the PDS's own address, in whose place
 /// the reference may be sent to the target's.
 const PARS_WITHOUT_CLIENT: usize = 2;
-/// Those for each application.
-const PARS_PER_CLIENT: usize = 2;
 const _: () = assert!(PARS_WITHOUT_CLIENT + PARS_PER_CLIENT * DOCUMENTS <= PARS, "a run would send too many PARs");
 
 /// How long after the start of the run the application's own words are waited for. Its document takes
@@ -73,13 +68,6 @@ struct AuthServer {
     origin: String,
     endpoint: String,
     addr: IpAddr,
-}
-
-/// How many PARs a PDS is sent as soon as it is known where to, for so many applications.
-pub(super) fn first_pars(place: &Place, logins: usize) -> usize {
-    // The reference is asked about no own address at first, and a PDS fetches from the usual port only.
-    let own_url = usize::from(place.role == Role::Target && place.port == 443);
-    1 + own_url + PARS_PER_CLIENT * logins
 }
 
 /// Discovery, then every arm of the PAR experiment.
@@ -109,28 +97,6 @@ pub(super) async fn examine(
             );
         }
     }
-}
-
-/// The two documents of OAuth discovery, as a PDS has them.
-pub(super) struct Documents {
-    /// Which server logs in.
-    pub(super) resource: HttpFact,
-    /// How, if it is the PDS itself.
-    server: HttpFact,
-}
-
-/// Asks for both: nearly every PDS is its own authorization server.
-pub(super) async fn documents(context: &Context, role: Role, origin: &str, addr: IpAddr) -> Documents {
-    let get = async |purpose, path| {
-        let url = format!("{origin}{path}");
-        let request = fetch::Request { role, purpose, url: &url, addr, limit: limits::FETCH };
-        fetch::get(&context.net, ProbeName::OauthDiscovery, &request).await
-    };
-    let (resource, server) = tokio::join!(
-        get(HttpPurpose::ProtectedResource, "/.well-known/oauth-protected-resource"),
-        get(HttpPurpose::AuthorizationServer, SERVER_PATH),
-    );
-    Documents { resource, server }
 }
 
 async fn discover(

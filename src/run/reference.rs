@@ -11,9 +11,9 @@ use pdsdoctor_probes::{
 
 use super::{
     Context,
-    ahead::Login,
+    ahead::{Host, Login},
     clients::{Clients, https_host},
-    lines::{Depth, Place, first_working, lines},
+    lines::{Depth, first_working, lines},
     oauth, origin,
 };
 use crate::options::{ENTRYWAYS, REFERENCES};
@@ -70,8 +70,8 @@ async fn find(context: &Arc<Context>, clients: &Clients, input: &TargetInput) {
 
 async fn try_one(context: &Arc<Context>, clients: &Clients, host: &str, port: u16) -> bool {
     let entryway = ENTRYWAYS.contains(&host);
-    let place = Place { role: Role::Reference, host: host.to_owned(), port, depth: Depth::Health };
-    let mut answers = lines(context, place, Some(clients.all.len()));
+    let place = Host { role: Role::Reference, name: host.to_owned(), port };
+    let mut answers = lines(context, place, Depth::Health, Some(clients.all.len()));
     let working = first_working(&mut answers, |answer| answer.healthy).await;
     let Some(working) = working.filter(|answer| answer.healthy || entryway) else { return false };
     context.found().reference = Some(Reference {

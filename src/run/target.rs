@@ -14,11 +14,11 @@ use tokio::{sync::oneshot, time};
 
 use super::{
     Context,
-    ahead::{Login, Names},
+    ahead::{Host, Login, Names},
     clients::Clients,
     contact::pds_named,
     handles, identity,
-    lines::{Answer, Lines, Place, first_working, lines},
+    lines::{Answer, Depth, Lines, first_working, lines},
     oauth, origin,
     way_out::OVERDUE,
     whose::{self, Record, Said},
@@ -35,7 +35,7 @@ pub(super) async fn examine(context: &Arc<Context>, clients: &Clients, input: &T
     }
     match input {
         TargetInput::Url { host, port } => {
-            let answers = lines(context, Place::target(host, *port), Some(clients.all.len()));
+            let answers = lines(context, Host::target(host, *port), Depth::Full, Some(clients.all.len()));
             pds(context, clients, host, *port, answers, None).await;
         }
         TargetInput::Did(did) => did_target(context, clients, did).await,
@@ -68,7 +68,7 @@ pub(super) async fn examine(context: &Arc<Context>, clients: &Clients, input: &T
 
 /// Host name or handle? Decided by looking: does it answer as a PDS, does it carry a DID, is it known as an account's?
 async fn look(context: &Arc<Context>, clients: &Clients, name: &str) {
-    let mut answers = lines(context, Place::target(name, 443), Some(clients.all.len()));
+    let mut answers = lines(context, Host::target(name, 443), Depth::Full, Some(clients.all.len()));
     if !context.measures(ProbeName::Identity) {
         return pds(context, clients, name, 443, answers, None).await;
     }
@@ -146,7 +146,7 @@ async fn look(context: &Arc<Context>, clients: &Clients, name: &str) {
             let rest = answers.finish();
             let there = async {
                 if let Some((host, port)) = endpoint {
-                    let answers = lines(context, Place::target(&host, port), Some(clients.all.len()));
+                    let answers = lines(context, Host::target(&host, port), Depth::Full, Some(clients.all.len()));
                     pds(context, clients, &host, port, answers, None).await;
                 }
             };
@@ -179,7 +179,7 @@ async fn behind(
 ) -> bool {
     // The name of the PDS is from its own document, and asked like any other of that kind.
     let Some((home, _)) = pds_named(context, &format!("https://{home}")) else { return false };
-    let mut there = lines(context, Place::target(&home, 443), None);
+    let mut there = lines(context, Host::target(&home, 443), Depth::Full, None);
     let (account, itself) =
         tokio::join!(identity::account(context, name, name, addr), first_working(&mut there, |answer| answer.healthy),);
     let itself = itself.filter(|answer| names_itself(answer, &home));
@@ -217,7 +217,7 @@ async fn did_target(context: &Arc<Context>, clients: &Clients, did: &str) {
     context.found().target.did = Some(Text::new(did));
     let Some(endpoint) = identity::document_of(context, did).await.and_then(|document| document.pds) else { return };
     let Some((host, port)) = pds_named(context, &endpoint) else { return };
-    let answers = lines(context, Place::target(&host, port), Some(clients.all.len()));
+    let answers = lines(context, Host::target(&host, port), Depth::Full, Some(clients.all.len()));
     pds(context, clients, &host, port, answers, None).await;
 }
 

@@ -18,8 +18,9 @@ use tokio::{sync::oneshot, time};
 use super::{
     Context,
     addresses::addresses,
+    ahead::Host,
     identity::{self, Txt, handle_txt},
-    lines::{Answer, Lines, Place, first_working, lines},
+    lines::{Answer, Depth, Lines, first_working, lines},
     way_out::OVERDUE,
 };
 
@@ -131,7 +132,7 @@ pub(super) async fn pds_above(context: &Arc<Context>, name: &str, said: Said) ->
     if matches!(&said, Said::Name(Some(own)) if !itself.contains(&own.addr)) {
         return None;
     }
-    let mut answers = lines(context, Place::target(parent, 443), None);
+    let mut answers = lines(context, Host::target(parent, 443), Depth::Full, None);
     let found = first_working(&mut answers, |answer| answer.healthy).await;
     let domain = format!(".{parent}");
     if let Some(first) = found {
