@@ -21,6 +21,7 @@ use super::{
     evidence::{Evidence, Seen, host_of},
     grid::{Cell, Grid, Group, Row, Tone},
     par_stage::Stage,
+    seen::number,
 };
 
 /// The table of a run.
@@ -54,11 +55,17 @@ pub fn grid(evidence: &Evidence<'_>) -> Grid {
     grid
 }
 
+/// The facts from outside, in the order of their names, whichever they have in a file.
+fn in_order(run: &Run) -> Vec<&Fact> {
+    let mut outside: Vec<&Fact> = run.facts.iter().filter(|fact| !fact.probe.is_inside()).collect();
+    outside.sort_by_key(|fact| (number(&fact.id), fact.id.0.as_str()));
+    outside
+}
+
 /// The facts from outside, without those about a name that was tried as a host and turned out to be a handle.
 fn bodies(run: &Run) -> impl Iterator<Item = (&Fact, &FactBody)> {
     let host = run.target.host.as_deref();
-    let outside = run.facts.iter().filter(|fact| !fact.probe.is_inside());
-    outside.map(|fact| (fact, &fact.body)).filter(move |(_, body)| {
+    in_order(run).into_iter().map(|fact| (fact, &fact.body)).filter(move |(_, body)| {
         let (role, name) = match body {
             FactBody::Connect(f) => (f.role, f.host.to_string()),
             FactBody::Dns(f) if f.purpose == DnsPurpose::Address => (f.role, f.name.to_string()),
@@ -297,7 +304,7 @@ fn pars<'a>(evidence: &Evidence<'a>, role: Role) -> Vec<Par<'a>> {
         }
         _ => None,
     };
-    evidence.run.facts.iter().filter(|fact| !fact.probe.is_inside()).filter_map(of_role).collect()
+    in_order(evidence.run).into_iter().filter_map(of_role).collect()
 }
 
 /// Puts the PARs into the rows; returns where the two sides differ.

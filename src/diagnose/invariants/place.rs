@@ -93,8 +93,7 @@ pub(super) fn is_where_remedies_act(evidence: &Evidence<'_>, cause: &Cause, must
     let own_network = inside.place() != Vantage::Here;
     let unit = inside.pds().filter(|pds| pds.body.confinement.kind == ConfinementKind::Systemd);
     let unit = unit.and_then(|pds| pds.body.confinement.id.as_deref());
-    let interfaces: BTreeSet<&str> =
-        inside.interfaces(&Vantage::Here).iter().map(|seen| seen.body.name.as_str()).collect();
+    let interfaces = interfaces(evidence);
     for step in cause.remedies.iter().flat_map(|remedy| &remedy.steps) {
         match step {
             Step::Run { command, .. } => {
@@ -136,6 +135,23 @@ fn interface_of(word: &str) -> Option<&str> {
         None => word.strip_prefix("net.ipv6.conf.")?.split_once('.')?.0,
     };
     (!matches!(name, "all" | "default")).then_some(name)
+}
+
+/// Every interface of this machine that something was measured at, or that a route leads over.
+fn interfaces<'a>(evidence: &'a Evidence<'_>) -> BTreeSet<&'a str> {
+    let here = evidence.run.facts.iter().filter(|fact| fact.vantage == Vantage::Here);
+    let of = |fact: &'a Fact| -> Vec<&'a str> {
+        match &fact.body {
+            FactBody::Interface(body) => vec![body.name.as_str()],
+            FactBody::Routes(body) => body.defaults.iter().filter_map(|route| route.interface.as_deref()).collect(),
+            FactBody::Source(body) => body.interface.as_deref().into_iter().collect(),
+            FactBody::Sysctl(body) => body.interface.as_deref().into_iter().collect(),
+            FactBody::RaHandler(body) => vec![body.interface.as_str()],
+            FactBody::RouterAdvertisement(body) => vec![body.interface.as_str()],
+            _ => Vec::new(),
+        }
+    };
+    here.flat_map(of).collect()
 }
 
 /// Every address that something was found at.

@@ -12,7 +12,7 @@ use crate::diagnose::{
     Bounds, Cause, Code, Confidence, Impact, Remedy, Scope,
     evidence::Evidence,
     seen::Seen,
-    step::{prose, quoted, run, say, write},
+    step::{Settle, command, prose, quoted, run, say, word, write},
 };
 
 pub(super) const RULE: Rule = Rule { codes: &[Code::ProxyWsUpgradeStripped], judge };
@@ -92,9 +92,23 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
         Confidence::Confirmed => cause,
         _ if ours => cause.settle("the same from another network: here no PDS opens its stream"),
         _ if good.is_none() => cause.settle("the same upgrade at a PDS that relays follow: --against HOST"),
-        _ => cause.settle("the same upgrade on the PDS's own machine, at port 3000 and past the proxy"),
+        _ => cause.settle(past_the_proxy(evidence)),
     };
     found.cause(remedies(evidence, cause, host, first.body));
+}
+
+/// The same upgrade where nothing stands before the PDS.
+fn past_the_proxy(evidence: &Evidence<'_>) -> Settle {
+    let pds = evidence.inside().pds();
+    let port = pds.map_or(3000, |pds| pds.body.effective_port());
+    let url = word!["http://localhost:", port, "/xrpc/com.atproto.sync.subscribeRepos"];
+    let place = if pds.is_some() { "here" } else { "on the PDS's own machine" };
+    // A stream that opens stays open: `-m` ends it.
+    let command = command![
+        "curl -i -m 5 --http1.1 -H 'Connection: Upgrade' -H 'Upgrade: websocket' -H 'Sec-WebSocket-Version: 13' -H 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=='",
+        url
+    ];
+    Settle::run(command).then(prose![place, ": with 101 it is what stands before the PDS, else the PDS"])
 }
 
 /// What came last at each address; an attempt on a new connection may have followed another.

@@ -54,6 +54,7 @@ pub(super) fn time_line(stage: &Stage, spent: u64) -> Option<String> {
 }
 
 /// What to do about a document of `client`, or its keys, that was not obtained from `url`.
+#[expect(clippy::too_many_lines, reason = "one remedy after another, and which of them stand where")]
 pub(super) fn remedies(evidence: &Evidence<'_>, code: Code, stage: &Stage, client: &str, url: &str) -> Vec<Remedy> {
     let host = client_host(url);
     let named = || evidence.verify().option("--client-id", "--client-id=", Foreign::new(client)?);

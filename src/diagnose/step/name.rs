@@ -118,10 +118,17 @@ fn is_plain_path(text: &str) -> bool {
 
 fn is_did(text: &str) -> bool {
     let Some((method, id)) = text.strip_prefix("did:").and_then(|rest| rest.split_once(':')) else { return false };
+    // `%` only before two hexadecimal digits (W3C DID Core, section 3.1).
+    let mut encoded = id.split('%').skip(1);
+    let is_encoded = encoded.all(|rest| rest.len() >= 2 && rest.bytes().take(2).all(|byte| byte.is_ascii_hexdigit()));
+    // 24 characters of base32 (did:plc specification, "Identifier Syntax").
+    let is_plc = || id.len() == 24 && id.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'2'..=b'7'));
     !method.is_empty()
         && method.bytes().all(|byte| byte.is_ascii_lowercase())
         && is_of(id, 512, "._:%-")
-        && !id.ends_with([':', '%'])
+        && !id.ends_with(':')
+        && is_encoded
+        && (method != "plc" || is_plc())
 }
 
 fn is_flag(text: &str) -> bool {
