@@ -324,7 +324,8 @@ fn read(value: &Value) -> Option<Run> {
     saved::parse(value.to_string().as_bytes()).ok()
 }
 
-/// Every text of every run, one after the other, is something hostile everywhere in the run.
+/// Texts of every run, one after the other, are something hostile everywhere in the run: each that the report says, and of the
+/// others every third.
 #[test]
 fn a_shell_reads_what_was_meant() {
     let all = runs();
@@ -348,19 +349,23 @@ fn a_shell_reads_what_was_meant() {
 /// The lines of these runs, and how many runs they were after a change.
 fn with_every_text_hostile(runs: &[(String, Run)]) -> (BTreeSet<String>, usize) {
     let mut lines = BTreeSet::new();
-    let mut next = 0;
+    let mut next = 0_usize;
     let mut read_again = 0;
     for (name, run) in runs {
         lines.extend(hold(name, run, "", true));
         let original = value_of(run);
+        let said = format!("{:?}", diagnose(run));
         let mut all = BTreeSet::new();
         texts(&original, "", &mut all);
         for text in all {
             next += 1;
-            let hostile = HOSTILE[next % HOSTILE.len()];
+            if !said.contains(&text) && !next.is_multiple_of(3) {
+                continue;
+            }
+            let hostile = HOSTILE[next / 3 % HOSTILE.len()];
             let mut changed = original.clone();
             // A name of which only a part is hostile passes the looser tests on the way.
-            let whole = (next / HOSTILE.len()).is_multiple_of(2);
+            let whole = (next / 3 / HOSTILE.len()).is_multiple_of(2);
             replace(&mut changed, &text, &if whole { hostile.to_owned() } else { format!("{text}{hostile}") });
             if let Some(run) = read(&changed) {
                 read_again += 1;
