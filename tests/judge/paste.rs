@@ -369,7 +369,7 @@ fn with_every_text_hostile(runs: &[(String, Run)]) -> (BTreeSet<String>, usize) 
             replace(&mut changed, &text, &if whole { hostile.to_owned() } else { format!("{text}{hostile}") });
             if let Some(run) = read(&changed) {
                 read_again += 1;
-                lines.extend(hold(&format!("{name}: {text:?} is {hostile:?}"), &run, hostile, next % 71 == 0));
+                lines.extend(hold(&format!("{name}: {text:?} is {hostile:?}"), &run, hostile, next.is_multiple_of(71)));
             }
         }
     }
