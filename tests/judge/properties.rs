@@ -1,6 +1,6 @@
 //! What holds of judging whatever was measured.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pdsdoctor::{
     cli::Format,
@@ -218,6 +218,51 @@ fn judging_survives_every_mutant() {
     }
     let all = runs().len() as u64 * mutants();
     assert!(u64::from(read) * 2 > all, "only {read} of {all} mutants could be read");
+}
+
+/// Every number of a run at the ends of what it may be: nothing that is added up or taken away breaks.
+#[test]
+fn judging_survives_numbers_at_their_ends() {
+    fn keys(value: &Value, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(map) => {
+                found.extend(map.iter().filter(|(_, value)| value.is_number()).map(|(key, _)| key.clone()));
+                map.values().for_each(|value| keys(value, found));
+            }
+            Value::Array(list) => list.iter().for_each(|value| keys(value, found)),
+            _ => {}
+        }
+    }
+    fn set(value: &mut Value, wanted: &str, number: &Value) {
+        match value {
+            Value::Object(map) => map.iter_mut().for_each(|(key, value)| {
+                if key == wanted && value.is_number() {
+                    *value = number.clone();
+                } else {
+                    set(value, wanted, number);
+                }
+            }),
+            Value::Array(list) => list.iter_mut().for_each(|value| set(value, wanted, number)),
+            _ => {}
+        }
+    }
+    let ends = [u64::MAX.into(), i64::MAX.into(), i64::MIN.into(), u32::MAX.into(), u16::MAX.into(), Value::from(0)];
+    let (mut tried, mut next) = (BTreeMap::<String, usize>::new(), 0);
+    for (_, run) in runs().into_iter().step_by(4) {
+        let original: Value = serde_json::from_str(&saved::to_json(&run).unwrap()).unwrap();
+        let mut found = BTreeSet::new();
+        keys(&original, &mut found);
+        for key in found {
+            // All runs have the same keys: each end of each is tried in several of them.
+            next += 1;
+            let mut changed = original.clone();
+            set(&mut changed, &key, &ends[next % ends.len()]);
+            let Ok(run) = saved::parse(changed.to_string().as_bytes()) else { continue };
+            *tried.entry(key).or_default() += 1;
+            survives(&run);
+        }
+    }
+    assert!(tried.get("started_ms").is_some_and(|times| *times >= ends.len()), "{tried:?}");
 }
 
 /// Any subset of the facts of any run: a run that was cut short, or a part of it that was left out.
