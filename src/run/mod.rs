@@ -201,6 +201,7 @@ pub async fn check(
         not_measured,
         not_understood: Vec::new(),
     };
+    reference::without_the_target(&mut run);
     without(&hidden, &mut run);
     run.put_in_order();
     run
