@@ -217,7 +217,7 @@ codes! {
         Tls Tls Cause, explains BEHIND_TLS;
     TlsHandleDomainNoCert "tls-handle-domain-no-cert" "Handle hosts have no valid certificate"
         Tls Tls Cause, explains HANDLE;
-    TlsExpired "tls-expired" "The certificate has expired"
+    TlsExpired "tls-expired" "The certificate has expired or soon will"
         Tls Tls Cause, explains BEHIND_TLS;
     TlsNotYetValid "tls-not-yet-valid" "The certificate is not valid yet"
         Tls Tls Cause, explains BEHIND_TLS;

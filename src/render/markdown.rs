@@ -100,7 +100,7 @@ fn verdict(diagnosis: &Diagnosis, most: usize) -> String {
     format!("**{}**: {}", diagnosis.verdict, prose(&cut(&diagnosis.headline, most, true)))
 }
 
-/// `**The certificate has expired** (`tls-expired`, broken, confirmed)`.
+/// `**The certificate has expired or soon will** (`tls-expired`, broken, confirmed)`.
 fn title(cause: &Cause) -> String {
     let scope = sick::scope_words(&cause.scope);
     let scope = if scope.is_empty() { scope } else { format!(", {}", prose(&scope)) };
