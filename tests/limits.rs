@@ -30,8 +30,12 @@ const SOON: Duration = Duration::from_secs(20);
 /// The peak that a hostile saved run may cost.
 const PEAK_KB: i64 = 64 * 1024;
 
+/// The program with its usual environment.
 fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pdsdoctor"));
+    alone(Command::new(env!("CARGO_BIN_EXE_pdsdoctor")))
+}
+
+fn alone(mut command: Command) -> Command {
     for name in ["SSL_CERT_FILE", "SSL_CERT_DIR", "NO_COLOR", "CLICOLOR_FORCE", "COLUMNS", "TERM", "LC_ALL"] {
         command.env_remove(name);
     }
@@ -52,7 +56,9 @@ fn check(more: &[&str]) -> Command {
 fn check_of_a_silent_server(addresses: &str, seconds: u32, more: &[&str]) -> (Command, TcpListener) {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
-    let mut command = program();
+    // Whoever runs these tests in the background may ignore Ctrl-C, and what is ignored stays ignored.
+    let mut command = alone(Command::new("env"));
+    command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_pdsdoctor")]);
     command.args(["check", &format!("https://pds.example.com:{port}"), "--no-reference", "--no-third-party"]);
     command.args(["--resolve", &format!("pds.example.com:{port}:{addresses}"), "--nameserver", "127.0.0.1:9"]);
     command.args(["--host-probes", "never", "--timeout", &seconds.to_string()]).args(more);
