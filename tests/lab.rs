@@ -11,9 +11,6 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use pdsdoctor_fixtures::{Expect, Phase, RunResult, Scenario, golden};
 use serde_json::Value;
 
-/// Scenarios at once for each processor: they wait more than they work, and those that are built wait for each other
-/// (`run_scenario`).
-const PER_PROCESSOR: usize = 3;
 /// What a check may hold in memory, whatever it meets.
 const PEAK_KB: u64 = 64 * 1024;
 
@@ -21,8 +18,9 @@ fn main() -> std::process::ExitCode {
     if let Some(status) = pdsdoctor_fixtures::enter() {
         return std::process::ExitCode::from(status);
     }
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(PER_PROCESSOR * std::thread::available_parallelism().map_or(1, usize::from));
+    // As many scenarios at once as there are processors. With three for each, a quiet machine needs half the time; but those
+    // that are built then make the times of those that are checked, and with other work beside them that is seen as a fault.
+    let arguments = Arguments::from_args();
     let unavailable = pdsdoctor_fixtures::available().err();
     let required = std::env::var_os("PDSDOCTOR_LAB").is_some_and(|value| value == "require");
     if let Some(why) = &unavailable {
