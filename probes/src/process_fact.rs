@@ -455,6 +455,23 @@ pub struct NodeFetchFact {
     pub failure: Option<Text>,
 }
 
+impl NodeFetchFact {
+    /// A fetch of which nothing is known yet.
+    pub(crate) fn blank(arm: NodeArm, url: &str, options: &str) -> Self {
+        Self {
+            arm,
+            url: Text::limited(url, 300),
+            node_options: Text::limited(options, 300),
+            status: None,
+            ms: None,
+            code: None,
+            inner: Vec::new(),
+            addresses: Vec::new(),
+            failure: None,
+        }
+    }
+}
+
 /// How a Node was set for one fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema, Display)]
 #[serde(rename_all = "snake_case")]

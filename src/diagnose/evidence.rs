@@ -26,6 +26,8 @@ use super::{
 pub struct Evidence<'a> {
     /// The run.
     pub run: &'a Run,
+    /// In the order of their names, whichever they have in a file.
+    facts: Vec<&'a Fact>,
     own: Vec<Seen<'a, OwnNetworkFact>>,
     dns: Vec<Seen<'a, DnsFact>>,
     system: Vec<Seen<'a, SystemDnsFact>>,
@@ -53,6 +55,8 @@ pub struct Line<'a> {
     pub health: Option<Seen<'a, HttpFact>>,
     /// Plain HTTP on the TLS port.
     pub plain: Option<Seen<'a, HttpFact>>,
+    /// An upgrade of `subscribeRepos`.
+    pub stream: Option<Seen<'a, HttpFact>>,
 }
 
 impl Line<'_> {
@@ -101,6 +105,7 @@ impl<'a> Evidence<'a> {
     pub fn new(run: &'a Run) -> Self {
         let mut evidence = Self {
             run,
+            facts: run.facts.iter().collect(),
             own: Vec::new(),
             dns: Vec::new(),
             system: Vec::new(),
@@ -114,9 +119,8 @@ impl<'a> Evidence<'a> {
             unheard: Unheard::default(),
         };
         // A run may have been put together in any order: the ids say which it is.
-        let mut facts: Vec<&Fact> = run.facts.iter().collect();
-        facts.sort_by_key(|fact| (number(&fact.id), fact.id.0.as_str()));
-        let (facts, unheard) = sift(facts);
+        evidence.facts.sort_by_key(|fact| (number(&fact.id), fact.id.0.as_str()));
+        let (facts, unheard) = sift(evidence.facts.clone());
         evidence.unheard = unheard;
         // What was measured inside answers other questions: these lists are the view from outside.
         let (inside, outside): (Vec<&Fact>, Vec<&Fact>) =
@@ -156,6 +160,11 @@ impl<'a> Evidence<'a> {
             }
         }
         evidence
+    }
+
+    /// All facts, in order, also those that no rule sees.
+    pub fn facts(&self) -> &[&'a Fact] {
+        &self.facts
     }
 
     /// What was measured and says nothing about whom it asked: no rule sees it.
@@ -352,7 +361,7 @@ impl<'a> Evidence<'a> {
                     && body.purpose == purpose
                     && body.addr == Some(addr)
                     && host_of(&body.url).as_deref() == Some(host)
-                    && matches!(seen.fact.probe, ProbeName::Http | ProbeName::Tls)
+                    && matches!(seen.fact.probe, ProbeName::Http | ProbeName::Tls | ProbeName::Websocket)
             })
         };
         Line {
@@ -384,6 +393,7 @@ impl<'a> Evidence<'a> {
             describe: http(HttpPurpose::DescribeServer).copied(),
             health: http(HttpPurpose::Health).copied(),
             plain: http(HttpPurpose::PlainOnTlsPort).copied(),
+            stream: http(HttpPurpose::SubscribeRepos).copied(),
         }
     }
 

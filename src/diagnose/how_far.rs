@@ -21,7 +21,6 @@ use super::{
     evidence::{Evidence, Seen, host_of},
     grid::{Cell, Grid, Group, Row, Tone},
     par_stage::Stage,
-    seen::number,
 };
 
 /// The table of a run.
@@ -39,13 +38,13 @@ pub fn grid(evidence: &Evidence<'_>) -> Grid {
     if let Some(group) = group(evidence, Role::Target, plain(host)) {
         grid.groups.push(group);
     }
-    if let Some(name) = first_host(run, Role::TargetAuthServer) {
+    if let Some(name) = first_host(evidence, Role::TargetAuthServer) {
         grid.groups.extend(group(evidence, Role::TargetAuthServer, part(&name, "its authorization server")));
     }
     let targets = grid.groups.len();
     if let Some(reference) = &run.reference {
         grid.groups.extend(group(evidence, Role::Reference, part(&reference.host, "reference")));
-        if let Some(name) = first_host(run, Role::ReferenceAuthServer) {
+        if let Some(name) = first_host(evidence, Role::ReferenceAuthServer) {
             let title = part(&name, "its authorization server");
             grid.groups.extend(group(evidence, Role::ReferenceAuthServer, title));
         }
@@ -55,17 +54,11 @@ pub fn grid(evidence: &Evidence<'_>) -> Grid {
     grid
 }
 
-/// The facts from outside, in the order of their names, whichever they have in a file.
-fn in_order(run: &Run) -> Vec<&Fact> {
-    let mut outside: Vec<&Fact> = run.facts.iter().filter(|fact| !fact.probe.is_inside()).collect();
-    outside.sort_by_key(|fact| (number(&fact.id), fact.id.0.as_str()));
-    outside
-}
-
 /// The facts from outside, without those about a name that was tried as a host and turned out to be a handle.
-fn bodies(run: &Run) -> impl Iterator<Item = (&Fact, &FactBody)> {
-    let host = run.target.host.as_deref();
-    in_order(run).into_iter().map(|fact| (fact, &fact.body)).filter(move |(_, body)| {
+fn bodies<'a>(evidence: &Evidence<'a>) -> impl Iterator<Item = (&'a Fact, &'a FactBody)> {
+    let host = evidence.host();
+    let outside = evidence.facts().iter().copied().filter(|fact| !fact.probe.is_inside());
+    outside.map(|fact| (fact, &fact.body)).filter(move |(_, body)| {
         let (role, name) = match body {
             FactBody::Connect(f) => (f.role, f.host.to_string()),
             FactBody::Dns(f) if f.purpose == DnsPurpose::Address => (f.role, f.name.to_string()),
@@ -78,8 +71,8 @@ fn bodies(run: &Run) -> impl Iterator<Item = (&Fact, &FactBody)> {
     })
 }
 
-fn first_host(run: &Run, role: Role) -> Option<String> {
-    bodies(run).find_map(|(_, body)| match body {
+fn first_host(evidence: &Evidence<'_>, role: Role) -> Option<String> {
+    bodies(evidence).find_map(|(_, body)| match body {
         FactBody::Connect(f) if f.role == role => Some(f.host.to_string()),
         FactBody::Dns(f) if f.role == role && f.purpose == DnsPurpose::Address => Some(f.name.to_string()),
         _ => None,
@@ -87,8 +80,7 @@ fn first_host(run: &Run, role: Role) -> Option<String> {
 }
 
 fn group(evidence: &Evidence<'_>, role: Role, title: String) -> Option<Group> {
-    let run = evidence.run;
-    let addrs = addresses(run, role);
+    let addrs = addresses(evidence, role);
     let mut rows: Vec<Row> = addrs.iter().map(|&addr| row(evidence, role, addr)).collect();
     let is_tried = |row: &Row| row.cells[1..].iter().any(|cell| !cell.is_absent());
     if matches!(role, Role::Reference | Role::ReferenceAuthServer) && rows.iter().any(is_tried) {
@@ -97,18 +89,18 @@ fn group(evidence: &Evidence<'_>, role: Role, title: String) -> Option<Group> {
     }
     if rows.is_empty() {
         let mut cells: [Cell; 6] = std::array::from_fn(|_| Cell::absent());
-        cells[0] = Cell::bad(dns_word(run, role)?);
+        cells[0] = Cell::bad(dns_word(evidence, role)?);
         rows.push(Row { label: "no address".to_owned(), cells });
     }
     Some(Group { title, rows })
 }
 
 /// Every address that was tried or found, IPv4 first.
-fn addresses(run: &Run, role: Role) -> BTreeSet<IpAddr> {
+fn addresses(evidence: &Evidence<'_>, role: Role) -> BTreeSet<IpAddr> {
     let mut addrs = BTreeSet::new();
-    for (_, body) in bodies(run) {
+    for (_, body) in bodies(evidence) {
         match body {
-            FactBody::Connect(f) if f.role == role && f.port == port(run, role) => {
+            FactBody::Connect(f) if f.role == role && f.port == port(evidence, role) => {
                 addrs.insert(f.addr);
             }
             FactBody::Dns(f) if f.role == role && f.purpose == DnsPurpose::Address => {
@@ -122,11 +114,11 @@ fn addresses(run: &Run, role: Role) -> BTreeSet<IpAddr> {
 }
 
 /// The port whose connects and handshakes count: others (port 80) are beside the point here.
-fn port(run: &Run, role: Role) -> u16 {
+fn port(evidence: &Evidence<'_>, role: Role) -> u16 {
     if role == Role::Target {
-        return run.target.port;
+        return evidence.run.target.port;
     }
-    let of_tls = bodies(run).find_map(|(_, body)| match body {
+    let of_tls = bodies(evidence).find_map(|(_, body)| match body {
         FactBody::Tls(f) if f.role == role => Some(f.port),
         _ => None,
     });
@@ -134,21 +126,20 @@ fn port(run: &Run, role: Role) -> u16 {
 }
 
 fn row(evidence: &Evidence<'_>, role: Role, addr: IpAddr) -> Row {
-    let run = evidence.run;
-    let tcp = bodies(run).find_map(|(fact, body)| match body {
-        FactBody::Connect(f) if f.role == role && f.addr == addr && f.port == port(run, role) => {
+    let tcp = bodies(evidence).find_map(|(fact, body)| match body {
+        FactBody::Connect(f) if f.role == role && f.addr == addr && f.port == port(evidence, role) => {
             Some(f.failure.as_ref().map_or_else(|| Cell::good(fact.took_ms), |why| Cell::bad(word(why.kind))))
         }
         _ => None,
     });
-    let tls = bodies(run).find_map(|(fact, body)| match body {
-        FactBody::Tls(f) if f.role == role && f.addr == addr && f.port == port(run, role) => {
+    let tls = bodies(evidence).find_map(|(fact, body)| match body {
+        FactBody::Tls(f) if f.role == role && f.addr == addr && f.port == port(evidence, role) => {
             Some(tls_cell(evidence, f, fact.took_ms))
         }
         _ => None,
     });
     let http = |purposes: &[HttpPurpose]| {
-        let cells = bodies(run).filter_map(|(fact, body)| match body {
+        let cells = bodies(evidence).filter_map(|(fact, body)| match body {
             FactBody::Http(f) if f.role == role && f.addr == Some(addr) && purposes.contains(&f.purpose) => {
                 Some(http_cell(f, fact.took_ms))
             }
@@ -158,7 +149,7 @@ fn row(evidence: &Evidence<'_>, role: Role, addr: IpAddr) -> Row {
         cells.reduce(|first, next| if first.tone != Tone::Bad && next.tone == Tone::Bad { next } else { first })
     };
     let cells = [
-        dns_cell(run, role, addr),
+        dns_cell(evidence, role, addr),
         tcp,
         tls,
         http(&[HttpPurpose::Health, HttpPurpose::DescribeServer]),
@@ -168,26 +159,26 @@ fn row(evidence: &Evidence<'_>, role: Role, addr: IpAddr) -> Row {
     Row { label: addr.to_string(), cells: cells.map(|cell| cell.unwrap_or_else(Cell::absent)) }
 }
 
-fn dns_cell(run: &Run, role: Role, addr: IpAddr) -> Option<Cell> {
-    let direct = bodies(run).filter_map(|(fact, body)| match body {
+fn dns_cell(evidence: &Evidence<'_>, role: Role, addr: IpAddr) -> Option<Cell> {
+    let direct = bodies(evidence).filter_map(|(fact, body)| match body {
         FactBody::Dns(f) if f.role == role && f.addresses().contains(&addr) => Some(fact.took_ms),
         _ => None,
     });
-    let system = bodies(run).filter_map(|(fact, body)| match body {
+    let system = bodies(evidence).filter_map(|(fact, body)| match body {
         FactBody::SystemDns(f) if f.role == role && f.addresses.contains(&addr) => Some(fact.took_ms),
         _ => None,
     });
     let given = || {
-        let host = run.target.host.as_ref().filter(|_| role == Role::Target)?;
-        let said = run.settings.resolved_by_user.iter().any(|name| name.eq_ignore_ascii_case(host));
+        let host = evidence.host().filter(|_| role == Role::Target)?;
+        let said = evidence.run.settings.resolved_by_user.iter().any(|name| name.eq_ignore_ascii_case(host));
         said.then(|| Cell { text: "given".to_owned(), tone: Tone::Good })
     };
     direct.min().or_else(|| system.min()).map(Cell::good).or_else(given)
 }
 
 /// Why a name led to no address.
-fn dns_word(run: &Run, role: Role) -> Option<&'static str> {
-    let direct = bodies(run).find_map(|(_, body)| match body {
+fn dns_word(evidence: &Evidence<'_>, role: Role) -> Option<&'static str> {
+    let direct = bodies(evidence).find_map(|(_, body)| match body {
         FactBody::Dns(DnsFact { role: r, purpose: DnsPurpose::Address, outcome, .. }) if *r == role => {
             Some(match outcome {
                 DnsOutcome::Answer | DnsOutcome::NoData => "no data",
@@ -203,7 +194,7 @@ fn dns_word(run: &Run, role: Role) -> Option<&'static str> {
         _ => None,
     });
     direct.or_else(|| {
-        bodies(run).find_map(|(_, body)| match body {
+        bodies(evidence).find_map(|(_, body)| match body {
             FactBody::SystemDns(f) if f.role == role => Some(match f.outcome {
                 SystemDnsOutcome::Answer | SystemDnsOutcome::NotFound => "no name",
                 SystemDnsOutcome::TryAgain => "servfail",
@@ -304,7 +295,7 @@ fn pars<'a>(evidence: &Evidence<'a>, role: Role) -> Vec<Par<'a>> {
         }
         _ => None,
     };
-    in_order(evidence.run).into_iter().filter_map(of_role).collect()
+    evidence.facts().iter().copied().filter(|fact| !fact.probe.is_inside()).filter_map(of_role).collect()
 }
 
 /// Puts the PARs into the rows; returns where the two sides differ.

@@ -94,17 +94,7 @@ pub async fn with_node(net: &Net, pds: &PdsProcess, how: &InsideOptions, url: &s
     };
     let runs = arms.iter().map(|(arm, options)| async move {
         let job = there.begin(ProbeName::WithNode, format!("the PDS's Node, {}", arm.words()));
-        let mut fact = NodeFetchFact {
-            arm: *arm,
-            url: Text::limited(url, 300),
-            node_options: Text::limited(options, 300),
-            status: None,
-            ms: None,
-            code: None,
-            inner: Vec::new(),
-            addresses: Vec::new(),
-            failure: None,
-        };
+        let mut fact = NodeFetchFact::blank(*arm, url, options);
         let arguments = arguments(url, there.user_agent());
         let ended = match &pds.engine {
             _ if proc_fs::started_ticks(pds.fact.pid) != pds.started => {

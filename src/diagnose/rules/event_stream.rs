@@ -1,16 +1,14 @@
 //! The event stream that relays follow: does an upgrade to WebSocket come through?
 
-use std::net::IpAddr;
-
 use pdsdoctor_probes::{
-    fact::Role,
-    http_fact::{BodyClass, Content, HttpFact, HttpPurpose},
+    fact::Family,
+    http_fact::{BodyClass, Content, HttpFact},
 };
 
 use super::{Found, Rule, list, proxy::NGINX};
 use crate::diagnose::{
-    Bounds, Cause, Code, Confidence, Impact, Remedy, Scope,
-    evidence::Evidence,
+    Bounds, Cause, Claim, Code, Impact, Remedy, Scope,
+    evidence::{Evidence, Line},
     seen::Seen,
     step::{Settle, command, prose, quoted, run, say, word, write},
 };
@@ -20,15 +18,9 @@ pub(super) const RULE: Rule = Rule { codes: &[Code::ProxyWsUpgradeStripped], jud
 fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     let Some(host) = evidence.host() else { return };
     // Where an address does not answer as a PDS at all, that is the story.
-    let lines = evidence.target_lines();
-    let at_pds = |addr: IpAddr| lines.iter().any(|line| line.addr == addr && line.is_pds());
-    let asked: Vec<_> = last_asked(evidence, Role::Target)
-        .into_iter()
-        .filter(|seen| seen.body.addr.is_some_and(at_pds) && !is_limit(seen.body))
-        .collect();
-    let (open, shut): (Vec<_>, Vec<_>) = asked.into_iter().partition(|seen| seen.body.is_upgraded());
-    let there = last_asked(evidence, Role::Reference);
-    let good = there.iter().find(|seen| seen.body.is_upgraded()).copied();
+    let lines: Vec<_> = evidence.target_lines().into_iter().filter(Line::is_pds).collect();
+    let asked = lines.iter().filter_map(|line| line.stream).filter(|seen| !is_limit(seen.body));
+    let (open, shut): (Vec<_>, Vec<_>) = asked.partition(|seen| seen.body.is_upgraded());
     let Some(first) = shut.first().copied() else {
         if !open.is_empty() {
             found.rule_out(
@@ -40,15 +32,10 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
         }
         return;
     };
-    // Something on this side takes upgrades out of everybody's requests: nothing is known of the target.
-    let ours = good.is_none() && !there.is_empty();
+    let there: Vec<_> = evidence.reference_lines().iter().filter_map(|line| line.stream).collect();
+    let good = evidence.reference().zip(there.iter().find(|seen| seen.body.is_upgraded()));
     // The PDS itself says that a plain request came to it; whoever else answers may have another reason.
     let stripped = shut.iter().all(|seen| is_plain_get(seen.body));
-    let confidence = match (good, stripped) {
-        _ if ours => Confidence::Possible,
-        (Some(_), true) => Confidence::Confirmed,
-        _ => Confidence::Likely,
-    };
     let addrs = || list(shut.iter().filter_map(|seen| seen.body.addr));
     let whom = if open.is_empty() { host.to_owned() } else { format!("{host} at {}", addrs()) };
     let summary = if stripped {
@@ -63,24 +50,29 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
     };
     // With one address of several shut, relays get through now and then.
     let impact = if open.is_empty() { Impact::Broken } else { Impact::Degraded };
-    let mut cause = Cause::new(Code::ProxyWsUpgradeStripped, impact, confidence, summary)
-        .scope(scope(&open, &shut))
-        .because(shut.iter().map(Seen::id))
-        .because(lines.iter().filter(|line| line.is_pds()).flat_map(|line| line.health.map(|seen| seen.id())));
-    for seen in &shut {
-        let addr = seen.body.addr.map(|addr| format!(" at {addr}")).unwrap_or_default();
-        cause = cause.saw(format!("an upgrade of subscribeRepos{addr}: {}", answer(seen.body)));
-    }
-    if stripped {
-        cause = cause.saw("those are the PDS's own words for a request without Upgrade");
-    }
-    if let (Some(good), Some(reference)) = (good, evidence.reference()) {
-        cause = cause.because([good.id()]).contrast(
-            "the same upgrade of subscribeRepos",
-            format!("{host}: {}", answer(first.body)),
-            format!("{reference}: {}", answer(good.body)),
-        );
-    }
+    let claim = Claim::new(Code::ProxyWsUpgradeStripped, impact, summary).with(|mut cause| {
+        cause = cause.scope(scope(&open, &shut)).because(shut.iter().map(Seen::id));
+        cause = cause.because(lines.iter().filter_map(|line| line.health).map(|seen| seen.id()));
+        for seen in &shut {
+            let addr = seen.body.addr.map(|addr| format!(" at {addr}")).unwrap_or_default();
+            cause = cause.saw(format!("an upgrade of subscribeRepos{addr}: {}", answer(seen.body)));
+        }
+        if stripped {
+            cause = cause.saw("those are the PDS's own words for a request without Upgrade");
+        }
+        cause.because(good.map(|(_, seen)| seen.id()))
+    });
+    let sides = good.map(|(reference, seen)| {
+        let what = "the same upgrade of subscribeRepos".to_owned();
+        (what, format!("{host}: {}", answer(first.body)), format!("{reference}: {}", answer(seen.body)))
+    });
+    let mut cause = match sides {
+        Some(sides) if stripped => claim.confirmed(sides),
+        Some(sides) => claim.with(|cause| cause.sides(sides)).likely(past_the_proxy(evidence)),
+        None if there.is_empty() => claim.likely("the same upgrade at a PDS that relays follow: --against HOST"),
+        // Something on this side takes upgrades out of everybody's requests: nothing is known of the target.
+        None => claim.possible("the same from another network: here no PDS opens its stream"),
+    };
     if let Some(open) = open.first() {
         cause = cause.because([open.id()]).contrast(
             "the same upgrade, at two addresses",
@@ -88,12 +80,6 @@ fn judge(evidence: &Evidence<'_>, found: &mut Found) {
             format!("{}: {}", open.body.addr.map(|addr| addr.to_string()).unwrap_or_default(), answer(open.body)),
         );
     }
-    cause = match confidence {
-        Confidence::Confirmed => cause,
-        _ if ours => cause.settle("the same from another network: here no PDS opens its stream"),
-        _ if good.is_none() => cause.settle("the same upgrade at a PDS that relays follow: --against HOST"),
-        _ => cause.settle(past_the_proxy(evidence)),
-    };
     found.cause(remedies(evidence, cause, host, first.body));
 }
 
@@ -111,19 +97,6 @@ fn past_the_proxy(evidence: &Evidence<'_>) -> Settle {
     Settle::run(command).then(prose![place, ": with 101 it is what stands before the PDS, else the PDS"])
 }
 
-/// What came last at each address; an attempt on a new connection may have followed another.
-fn last_asked<'a>(evidence: &Evidence<'a>, role: Role) -> Vec<Seen<'a, HttpFact>> {
-    let mut last: Vec<Seen<'a, HttpFact>> = Vec::new();
-    for seen in evidence.http(role, HttpPurpose::SubscribeRepos) {
-        match last.iter_mut().find(|other| other.body.addr == seen.body.addr) {
-            Some(other) if other.fact.started_ms <= seen.fact.started_ms => *other = seen,
-            Some(_) => {}
-            None => last.push(seen),
-        }
-    }
-    last
-}
-
 /// "Too many requests" says nothing of upgrades.
 fn is_limit(fact: &HttpFact) -> bool {
     fact.status == Some(429)
@@ -139,7 +112,6 @@ fn is_plain_get(fact: &HttpFact) -> bool {
 }
 
 fn scope(open: &[Seen<'_, HttpFact>], shut: &[Seen<'_, HttpFact>]) -> Scope {
-    use pdsdoctor_probes::fact::Family;
     let families = |seen: &[Seen<'_, HttpFact>]| -> Vec<Family> {
         seen.iter().filter_map(|seen| seen.body.addr.map(Family::of)).collect()
     };

@@ -10,17 +10,7 @@ use super::*;
 #[test]
 fn whatever_it_says_is_cleaned() {
     let said = |out: &str| {
-        let mut fact = NodeFetchFact {
-            arm: NodeArm::AsItIs,
-            url: Text::new("https://app.example/"),
-            node_options: Text::default(),
-            status: None,
-            ms: None,
-            code: None,
-            inner: Vec::new(),
-            addresses: Vec::new(),
-            failure: None,
-        };
+        let mut fact = NodeFetchFact::blank(NodeArm::AsItIs, "https://app.example/", "");
         let status = Some(ExitStatus::from_raw(0));
         Ended { status, out: out.as_bytes().to_vec(), err: b"\x1b[2J".to_vec() }.into_fact(&mut fact);
         fact
